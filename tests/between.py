@@ -14,7 +14,9 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def standing(serve: Serve, **how: Any) -> AsyncIterator[int]:
-    """The port of a server that has `serve` for each connection; with the server these end, too."""
+    """Yield the port of a server that calls `serve` for each connection; the connections end with the
+    server.
+    """
     serving: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -34,7 +36,7 @@ async def standing(serve: Serve, **how: Any) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection that is cut in the end."""
+    """Yield a connection, which is cut at the end."""
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
         yield reader, writer
@@ -43,7 +45,7 @@ async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
 
 
 async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """All that comes, to its end."""
+    """Pass on all bytes until the end of the stream."""
     with suppress(OSError):
         while some := await reader.read(65536):
             writer.write(some)

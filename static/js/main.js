@@ -109,7 +109,7 @@ function start() {
   const { box, submit } = intake
   const settings = new Settings({ i18n, api, session, options: intake.options, openSubscriptions })
 
-  // What is shown.
+  // What the page shows.
   /** @type {ShownList} */
   const shown = new ShownList(list, (id) => opened.entriesOf(id))
   const opened = new OpenedRows({ i18n, api, tasks, shown, source, rows: () => rows })
@@ -142,7 +142,7 @@ function start() {
     shown.origins = {}
     subscriptions().then(
       ({ showOrigins }) => showOrigins({ i18n, api, play, leadTo, list, shown, rows, pointing }),
-      () => {}, // rows do without
+      () => {}, // without the script on demand, rows lack these links
     )
   }
   const retryFailed = async () => (await theBar()).retryFailed(filter.rule.owner)
@@ -163,7 +163,7 @@ function start() {
     retry: byId("retry-failed", HTMLElement),
     covers: byId("as-covers", HTMLElement),
   }
-  /** Whether the filter may hide the tasks that were sent last. */
+  /** Whether the current filter may hide the tasks that were sent last. */
   let isHidden = false
   const showLines = () =>
     keepFocus(root, () => {
@@ -196,7 +196,7 @@ function start() {
   on(undo, "change", (id) => rows.row(id)?.refresh(tasks.has(id)))
   on(intake.box, "change", () => box.link && list.fresh && settle([])) // a row for the next link
   on(submit, "sending", (links) => {
-    rows.forgetCurrent() // from the box the keys lead to what was sent, which comes first
+    rows.forgetCurrent() // from the box, the arrow keys lead to the new tasks, which come first
     settle(links)
   })
   on(submit, "task", (task) => {

@@ -24,7 +24,9 @@ async def asleep(lab: Lab) -> list[Figure]:
 
 
 async def _memory(lab: Lab) -> list[Figure]:
-    """After one status request: of both processes while awake, and of the one that is left."""
+    """Measure memory after one status request: of both processes while awake, and of the server alone while
+    the fork server sleeps.
+    """
 
     async def awake() -> float:
         async with _service(lab, NEVER) as server, client_of(server) as client:
@@ -60,7 +62,7 @@ async def _answered(program: Program, path: str) -> float:
 
 
 async def _waking(lab: Lab) -> Figure:
-    """From a bare POST to the file, for a tiny one."""
+    """Measure the seconds from a POST without earlier signs to the file, for a tiny film."""
     async with (
         _service(lab, SOON) as sleeper,
         _service(lab, NEVER) as other,

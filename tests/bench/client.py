@@ -18,13 +18,13 @@ class Client:
         self.session = session
 
     async def submit(self, url: str, **body: object) -> str:
-        """The id of a task that was accepted."""
+        """Submit a link; return the id of the accepted task."""
         async with self.session.post("/api/process", json={"url": url, **body}) as answer:
             assert answer.status == 202, await answer.text()
             return str((await answer.json())["task_id"])
 
     async def paused(self) -> str:
-        """A task that is live and stays as it is."""
+        """Return a paused task, which stays as it is."""
         return await self.submit(**NEVER)  # type: ignore[arg-type]
 
     async def get(self, path: str) -> dict[str, Any]:
@@ -34,7 +34,7 @@ class Client:
             return body
 
     async def ended(self, task_id: str, within: float = PATIENCE) -> dict[str, Any]:
-        """The last payload, as soon as there is one: told by the task's socket, which closes after it."""
+        """Return the task's final payload as soon as its WebSocket, which closes afterwards, sends it."""
         async with asyncio.timeout(within), self.session.ws_connect(f"/ws/{task_id}") as socket:
             last = {}
             async for message in socket:

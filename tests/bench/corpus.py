@@ -33,7 +33,7 @@ async def corpus(lab: Lab) -> list[Figure]:
 
 
 def table(rows: Iterable[Row]) -> Iterable[str]:
-    """As Markdown: what each ended in, and a summary by kind."""
+    """Return a Markdown table: how each source ended in both, and a summary by kind."""
     rows = list(rows)
     yield from ("| source | yt-dlp | Clipwire | |", "|---|---|---|---|")
     for row in rows:

@@ -27,7 +27,7 @@ QUIET = ("--quiet", "--no-warnings", "--no-cache-dir", "--ignore-config", "--ffm
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds: from the submit to the end, and of CPU; of it that of the server's own process."""
+    """Seconds from the submit to the end; seconds of CPU; and those of CPU of the server's own process."""
 
     time: float
     cpu: float
@@ -65,7 +65,7 @@ async def _submit_and_wait(client: Client, url: str) -> None:
 
 
 async def _many(lab: Lab, folder: Path, ours: Clipwire, client: Client) -> tuple[Cost, Cost]:
-    """Four at a time; each has an address of its own."""
+    """Submit four at a time, each with an address of its own."""
     urls = [f"{lab.site.url}/1mb.mp4?after={number}" for number in range(lab.count(MANY, 4))]
     bodies = [json.dumps({"url": url, "outputs": ["video"]}).encode() for url in urls]
     requests = tuple(post("/api/process", ours.port, body) for body in bodies)
@@ -92,12 +92,12 @@ async def _cost(ours: Clipwire, work: Awaitable[None]) -> Cost:
     before, began = (ours.cpu_with_children(), ours.cpu()), time.perf_counter()
     await work
     took = time.perf_counter() - began
-    await asyncio.sleep(0.2)  # the last children end
+    await asyncio.sleep(0.2)  # lets the last children end
     return Cost(took, ours.cpu_with_children() - before[0], ours.cpu() - before[1])
 
 
 def _command(folder: Path, arguments: list[str]) -> Callable[[], Awaitable[Cost]]:
-    """Run it in a folder of its own each time, so that nothing is there already."""
+    """Run the command in a new folder each time, so that no file exists already."""
     number = 0
 
     async def run() -> Cost:

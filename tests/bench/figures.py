@@ -14,9 +14,10 @@ HEADINGS = ("what", "figure", "reference", "ratio", "target", "foreign CPU", "me
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What was measured. With a `reference` the limit is one of their ratio, else of the figure itself.
+    """A measured figure. With a `reference`, the limit applies to the ratio of both, else to the figure
+    itself.
 
-    A figure without a limit is told for information.
+    A figure without a limit is shown for information.
     """
 
     what: str
@@ -72,7 +73,7 @@ class Figure:
 
 
 def short(value: float) -> str:
-    """Three digits that count, and none that do not."""
+    """Format with three significant digits."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -81,7 +82,7 @@ def table(figures: Iterable[Figure]) -> str:
 
 
 def under_headings(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """As Markdown, for docs/performance.md; the columns are as wide as their widest cell."""
+    """Return Markdown tables for docs/performance.md; each column is as wide as its widest cell."""
     lined = [headings, *rows]
     widths = [max(map(len, column)) for column in zip(*lined, strict=True)]
     lines = [

@@ -24,7 +24,7 @@ CONNECTING_AT_ONCE = 64
 SMALL_BUFFER = 4096  # bytes that the kernel takes for a client that reads slowly
 BYTE_EVERY = 1.0  # seconds
 LOOK_EVERY = 0.1  # seconds, for the file `end`
-TOO_LATE = 30.0  # seconds without an answer
+TOO_LATE = 30.0  # seconds without an answer, after which a request counts as failed
 PING, PONG = 0x89, b"\x8a\x80\0\0\0\0"  # RFC 6455
 T = TypeVar("T", bound=asyncio.Protocol)
 
@@ -45,7 +45,7 @@ class LoadResult:
     latencies: list[float] = field(default_factory=list)
     answer_latencies: list[float] = field(default_factory=list)  # without the wait for a free connection
     task_ids: list[str] = field(default_factory=list)
-    without_retry_after: int = 0  # of answers 429 and 503
+    without_retry_after: int = 0  # answers 429 and 503 without the header
     seconds: float = 0.0
     longest_pause: float = 0.0  # seconds for which the load's own event loop stood still
 
@@ -85,7 +85,7 @@ async def _idle_sockets(target: Target, paths: tuple[str, ...], count: int) -> t
 
 
 def newcomers(target: Target, path: str, rate: float) -> LoadResult:
-    """Each second `rate` connections, each of which asks once and goes."""
+    """Open `rate` connections each second, each of which sends one request and closes."""
 
     async def run() -> LoadResult:
         result, addresses, request = LoadResult(), _addresses(), get(path, target.port)
@@ -111,8 +111,8 @@ def newcomers(target: Target, path: str, rate: float) -> LoadResult:
 
 
 def submitters(target: Target, body: bytes, rate: float, connections: int) -> LoadResult:
-    """Each second `rate` submits, over lasting connections; one that waits for a free connection counts from
-    when it was due.
+    """Submit `rate` links each second over lasting connections. A submit that waits for a free connection is
+    measured from the time when it was due.
     """
 
     async def run() -> LoadResult:
@@ -209,7 +209,7 @@ async def _slow(
 async def _at_a_rate(
     target: Target, rate: float, begin: Callable[[], Awaitable[None]], result: LoadResult
 ) -> None:
-    """Begin `rate` a second until the end, then wait for what has begun."""
+    """Begin `rate` calls a second until the end, then wait for those that have begun."""
     under_way: set[asyncio.Future[None]] = set()
     ended = asyncio.create_task(_ended(target), name="end")
     began, count = time.perf_counter(), 0
@@ -228,7 +228,7 @@ async def _at_a_rate(
 async def _ended(target: Target) -> float:
     """Wait for the end; return the longest time for which the event loop stood still meanwhile."""
     longest_pause = 0.0
-    while not target.end.exists():  # which another process makes
+    while not target.end.exists():  # another process creates the file
         due = time.perf_counter() + LOOK_EVERY
         await asyncio.sleep(LOOK_EVERY)
         longest_pause = max(longest_pause, time.perf_counter() - due)
@@ -245,7 +245,7 @@ async def _connect(make: Callable[[], T], port: int, address: str) -> tuple[asyn
 
 
 class _Idle(asyncio.Protocol):
-    """A WebSocket of one who only answers pings."""
+    """A WebSocket of a client that only answers pings."""
 
     def __init__(self, request: bytes) -> None:
         self._request = request

@@ -80,7 +80,7 @@ async def _run(load: Load) -> Outcome:
 
 
 class _Work:
-    """What is to be sent, and what came of it."""
+    """The requests still to be sent, and the results so far."""
 
     def __init__(self, load: Load) -> None:
         self.requests = repeat(load.requests[0]) if len(load.requests) == 1 else iter(load.requests)
@@ -111,7 +111,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, work: _Work) -> None:
         self._work = work
         self._head = b""
-        self._missing = 0  # bytes of the body, once the head is there
+        self._missing = 0  # bytes of the body still to come, once the headers are there
         self._size = 0
         self._sent = 0.0
 

@@ -35,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--crowd", action="store_true", help="lists, batches, subtitles, clips, sponsors")
     parser.add_argument("--cluster", action="store_true", help="many nodes, and what they stand on")
     chosen = parser.parse_args(arguments)
-    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # the site's, whose clients are killed
+    # The log of the test site, whose clients are killed.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     print(f"{chosen.kills} kills, seed {chosen.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="clipwire-kills-") as folder:
         place = Path(folder)
@@ -47,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def kill(folder: Path, kills: int, seed: int, *, reached: bool, crowd: bool) -> None:
-    """Raises `AssertionError` at the first thing that is not as it should be."""
+    """Kill until the number is reached. Raises `AssertionError` at the first thing that is wrong."""
     film = make_film(make_media(folder / "made"), folder / "media")
     began = time.monotonic()
     opened = open_crowd(folder, film, seed) if crowd else all_kinds(folder, film, seed, reached=reached)

@@ -51,7 +51,7 @@ class Lab:
         return 0.2 if self.smoke else full
 
     def new_folder(self, name: str) -> Path:
-        """Empty, and the benchmark's own."""
+        """Make an empty folder for one benchmark."""
         number = sum(1 for _ in self.folder.glob(f"{name}*"))
         path = self.folder / f"{name}{number}"
         path.mkdir()
@@ -120,7 +120,8 @@ async def open_lab(
                 results=results,
             )
         except BaseException:
-            for worker in active_children():  # else an hour of load would go on before the error is told
+            # Otherwise an hour of load would continue before the error is reported.
+            for worker in active_children():
                 worker.terminate()
             raise
         finally:
@@ -128,7 +129,9 @@ async def open_lab(
 
 
 def _allow_many_descriptors() -> None:
-    """For us and all that we start: thousands of sockets need them."""
+    """Raise the limit of descriptors for this process and all that it starts: thousands of sockets need
+    them.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

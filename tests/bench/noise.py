@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import psutil  # type: ignore[import-untyped]
 
-MOST = 0.05  # of all cores
+MOST = 0.05  # share of all cores
 KTHREADD = 2  # the process whose children are the threads of the kernel
 CORES = os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
 class CpuUsage:
-    """Seconds of CPU so far, and when."""
+    """Seconds of CPU used so far, and the time of that measurement."""
 
     at: float
     all: float
@@ -34,7 +34,7 @@ def cpu_usage() -> CpuUsage:
 
 
 def foreign(since: CpuUsage, until: CpuUsage) -> float:
-    """The share of all cores that others had between the two."""
+    """Return the share of all cores that other programs had between two measurements."""
     others = (until.all - since.all) - (until.ours - since.ours)
     return max(0.0, others / (until.at - since.at) / CORES)
 
@@ -48,13 +48,13 @@ def _ours() -> float:
     this, total = psutil.Process(), 0.0
     for process in (this, *this.children(recursive=True), *_threads_of_the_kernel()):
         with suppress(psutil.NoSuchProcess):
-            # Also of its children that have ended, and for which it has waited.
+            # Include its children that have ended and been waited for.
             total += sum(process.cpu_times()[:4])
     return total
 
 
 def _threads_of_the_kernel() -> list[psutil.Process]:
-    """None within a container, which does not see them."""
+    """Return the kernel's threads; None within a container, which does not see them."""
     if not psutil.pid_exists(KTHREADD):
         return []
     kthreadd = psutil.Process(KTHREADD)

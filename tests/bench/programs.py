@@ -60,7 +60,9 @@ class Program:
         await self.stop()
 
     async def stop(self) -> float:
-        """SIGTERM; return the seconds until the process has ended. All it has started is gone, too."""
+        """Send SIGTERM; return the seconds until the process has ended. All that it has started has ended,
+        too.
+        """
         if self._process.returncode is not None:
             return 0.0
         started, began = self.processes(), time.monotonic()
@@ -73,7 +75,7 @@ class Program:
         return took
 
     async def kill(self) -> None:
-        """SIGKILL, as in a crash. What it has started must end by itself."""
+        """Send SIGKILL, as in a crash. Processes that it has started must end by themselves."""
         started = self.processes()
         self._process.kill()
         async with asyncio.timeout(PATIENCE):
@@ -99,7 +101,7 @@ class Program:
         return int(self.url.rpartition(":")[2])
 
     def processes(self) -> list[psutil.Process]:
-        """All that it has started, and what these have."""
+        """Return all processes that it has started, and their descendants."""
         found: list[psutil.Process] = psutil.Process(self.pid).children(recursive=True)
         return found
 
@@ -107,17 +109,19 @@ class Program:
         return psutil.Process(self.pid).children()[0]
 
     def pin(self) -> Self:
-        """To the servers' core: its threads, not what it has started."""
+        """Pin its threads, not its children, to the servers' core."""
         for thread in psutil.Process(self.pid).threads():
             os.sched_setaffinity(thread.id, {SERVER_CORE})
         return self
 
     def cpu(self) -> float:
-        """Seconds of CPU that all its threads have used."""
+        """Return the seconds of CPU that all its threads have used."""
         return cpu_of(self.pid)
 
     def cpu_with_children(self) -> float:
-        """... and all that it has started: what has ended counts in hundredths of a second."""
+        """Return the seconds of CPU of it and of all that it has started; ended processes count in hundredths
+        of a second.
+        """
         fork_server = self.fork_server()
         times = [process.cpu_times() for process in (psutil.Process(self.pid), fork_server)]
         ended: float = sum(each.children_user + each.children_system for each in times)
@@ -153,7 +157,7 @@ def cpu_of(pid: int) -> float:
 
 
 def memory_of(pid: int) -> float:
-    """MiB, shared pages in part (proportional set size)."""
+    """Return the memory in MiB; shared pages count in part (proportional set size)."""
     return float(psutil.Process(pid).memory_full_info().pss) / MIB
 
 
@@ -168,7 +172,9 @@ def memory_of_all(processes: Iterable[psutil.Process]) -> float:
 
 
 def clean_environment() -> dict[str, str]:
-    """Without settings of ours, without the development mode that tests run in, and with bytecode kept."""
+    """Return the environment without our settings, without the development mode of tests, and with bytecode
+    written.
+    """
     return {
         name: value
         for name, value in os.environ.items()

@@ -26,7 +26,7 @@ class FanOut:
 
 
 class Readers:
-    """`count` connections that are read; `wait` returns when each has had a whole message more."""
+    """Reads `count` connections; `wait` returns when each has received one more whole message."""
 
     def __init__(self, sockets: list[socket.socket]) -> None:
         self.sockets = sockets
@@ -76,7 +76,7 @@ def fan_out(port: int, pid: int, task_id: str, count: int, rounds: int) -> FanOu
 
 
 def raw(port: int, pid: int, count: int, size: int, rounds: int) -> FanOut:
-    """The same against the bare loop."""
+    """Measure the same with the bare loop."""
     starter = _connect(port)
     readers = Readers([_connect(port) for _ in range(count)])
     firsts, lasts = [], []
@@ -140,7 +140,7 @@ def upgrade(path: str, port: int, **headers: str) -> bytes:
 
 
 def watchers(port: int, path: str, count: int, **headers: str) -> Iterator[socket.socket]:
-    """Connected WebSockets that have read their first message."""
+    """Return connected WebSockets that have read their first message."""
     request = upgrade(path, port, **headers)
     for _ in range(count):
         watcher = _connect(port)
@@ -153,7 +153,7 @@ def watchers(port: int, path: str, count: int, **headers: str) -> Iterator[socke
 
 
 def _read_answer(watcher: socket.socket) -> None:
-    """Not a byte more than the head: messages follow at once."""
+    """Read exactly the headers, as messages follow at once."""
     while (end := watcher.recv(4096, socket.MSG_PEEK).find(b"\r\n\r\n")) < 0:
         pass
     head = watcher.recv(end + 4)

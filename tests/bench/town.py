@@ -90,7 +90,7 @@ class Town:
         await asyncio.gather(*self._errands, return_exceptions=True)
         await self.session.close()
 
-    # --- who lives here ---
+    # --- people ---
 
     async def settle(self, count: int, subscriptions: int, interval: str) -> None:
         """Add `count` people and, in their names, as many `subscriptions`."""
@@ -107,7 +107,7 @@ class Town:
             person = self.people[number % count]
             await self._ask("POST", "/api/subscriptions", 201, person, json=wanted)
 
-    # --- what they do ---
+    # --- their actions ---
 
     async def run(self) -> None:
         """Submit, until cancelled."""
@@ -135,7 +135,7 @@ class Town:
     async def _without_raising(self, errand: Callable[[], Awaitable[None]]) -> None:
         try:
             await errand()
-        except Exception as exc:  # an hour must not be lost to one surprise, which is told in the end
+        except Exception as exc:  # one surprise must not end the whole hour; it is reported at the end
             self.trouble(f"{type(exc).__name__}: {exc}")
 
     async def _submit(self, kind: Kind) -> None:
@@ -147,7 +147,7 @@ class Town:
         while True:
             began = time.perf_counter()
             status, answer = await self._answer("POST", "/api/process", headers=headers, json=body)
-            if status in (503, 507):  # it stops, or there is no room: asked again later
+            if status in (503, 507):  # the server is stopping, or has no room: repeat later
                 self.counts[f"refused with {status}"] += 1
                 await asyncio.sleep(1.0)
                 continue
@@ -189,7 +189,7 @@ class Town:
     async def _act(self, task: Accepted, action: str) -> None:
         path = f"/api/tasks/{task.task_id}/{action}"
         status, answer = await self._answer("POST", path, headers=task.person.headers)
-        while status == 503:  # it stops: a resume that nobody repeats would leave the task paused for good
+        while status == 503:  # the server is stopping: without a retry the task would stay paused for ever
             await asyncio.sleep(1.0)
             status, answer = await self._answer("POST", path, headers=task.person.headers)
         if status not in (200, 409):  # 409: it has ended meanwhile
@@ -203,11 +203,11 @@ class Town:
         path = self._chance.choice(paths)
         async with self.session.get(path, headers=task.person.headers) as answer:
             await answer.read()
-            if answer.status not in (200, 404):  # there is not of each task a small picture
+            if answer.status not in (200, 404):  # not each task has a small picture
                 self.trouble(f"{path} was answered with {answer.status}")
         self.counts["reads"] += 1
 
-    # --- what they know ---
+    # --- checks ---
 
     async def look(self) -> None:
         """Ask for all tasks that were not seen to end: each must be there."""
@@ -249,7 +249,7 @@ class Town:
         if len(self.troubles) <= TROUBLES_SHOWN:
             print(f"  {what[:600]}", flush=True)
 
-    # --- asking ---
+    # --- requests ---
 
     async def _ask(
         self, method: str, path: str, wanted: int, person: Person | None = None, **body: Any

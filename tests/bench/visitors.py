@@ -10,10 +10,10 @@ from functools import partial
 from tests.bench.http_load import get
 from tests.bench.sockets import upgrade, watchers
 
-STAY = 40.0  # seconds that one stays, in the mean
-STREAMS = 0.2  # of all are event streams
-RUDE = 0.5  # of all go without a word
-RETRY = 0.5  # seconds until the next try where the server is not there
+STAY = 40.0  # mean seconds that a visitor stays
+STREAMS = 0.2  # share of visitors that use event streams
+RUDE = 0.5  # share of visitors that disconnect without closing
+RETRY = 0.5  # seconds until the next try while the server is away
 PING, PONG, CLOSE = 0x89, b"\x8a\x80\0\0\0\0", b"\x88\x82\0\0\0\0\x03\xe8"  # RFC 6455; 1000: all is well
 
 

@@ -37,15 +37,16 @@ from tests.ports import free_port
 
 TASKS_A_SECOND = 20_000 / 3600
 PEOPLE, SUBSCRIPTIONS, SOCKETS = 50, 100, 2_000
-LAST_START = 0.3  # of the time; after it nothing ends the server, which is warm when the second half begins
+# Fraction of the time after which nothing ends the server, so that it is warm when the second half begins.
+LAST_START = 0.3
 STRIKE_EVERY = 45.0  # seconds
 SAMPLE_EVERY = 10.0  # seconds
 ROOM = 4 << 30  # bytes that are free above the floor, at first
 NEARLY_FULL_FOR = 6.0  # seconds
 # Seconds: longer than a start, after which tasks that have ended meanwhile are to be seen.
 SHORTEST_RETENTION = 60.0
-ENOUGH_REQUESTS = 40  # of each latency in a sample
-TOLD_EVERY = 6  # samples
+ENOUGH_REQUESTS = 40  # requests for each latency of a sample
+TOLD_EVERY = 6  # a line is printed after so many samples
 
 
 async def week(lab: Lab) -> list[Figure]:
@@ -134,7 +135,7 @@ class _Week:
             else:
                 await asyncio.sleep(min(next_sample, next_strike, until) - now)
 
-    # --- what a week brings ---
+    # --- incidents ---
 
     @asynccontextmanager
     async def _started(self) -> AsyncIterator[None]:
@@ -216,7 +217,7 @@ class _Week:
         ballast.unlink()
 
     async def _let_all_end(self, town: Town) -> None:
-        """Every task that was accepted ends, also after a kill."""
+        """Let every task that was accepted end, also after a kill."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE * 3):
                 while True:
@@ -228,7 +229,7 @@ class _Week:
         for task in town.unfinished.values():
             town.trouble(f"never ended: {task.task_id}, {task.newest}, {task.kind}")
 
-    # --- what is seen ---
+    # --- measurements ---
 
     async def _sample(self, town: Town) -> Sample | None:
         film, server = town.newest_film, self._server_now

@@ -60,7 +60,7 @@ async def open_page(browser: Browser) -> OpenPage:
     async def opened(
         url: str, *, is_listed: bool = True, has_clock: bool = False, **profile: Any
     ) -> AsyncIterator[Page]:
-        # What a service worker asks for passes by the routes of tests.
+        # Requests of a service worker do not pass the routes that tests set up.
         defaults: dict[str, Any] = {"locale": "zh-CN", "service_workers": "block"}
         context = await browser.new_context(**{**defaults, **profile})
         context.set_default_timeout(PATIENCE_MS)
@@ -81,9 +81,9 @@ async def open_page(browser: Browser) -> OpenPage:
 
 
 def _complaints(page: Page) -> list[str]:
-    """What the page does wrong: uncaught errors, and what its Content-Security-Policy had to stop.
+    """Return what the page does wrong: uncaught errors, and what its Content-Security-Policy has blocked.
 
-    That something does not answer is the tests' doing.
+    Requests that fail are not among them: tests cause those themselves.
     """
     found: list[str] = []
 

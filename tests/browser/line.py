@@ -11,7 +11,9 @@ SILENCE = 2.0  # seconds
 
 @dataclass
 class Line:
-    """Headers and bodies, in bytes; what came from a cache, also the service worker's, was not asked for."""
+    """Counts bytes of headers and bodies. Answers from a cache, also the service worker's, are not
+    counted.
+    """
 
     asked: list[str] = field(default_factory=list)
     received: int = 0
@@ -41,7 +43,7 @@ class Line:
             self.asked.remove(answer["url"])
 
     async def silence(self) -> None:
-        """Return when nothing has come for a while."""
+        """Return when nothing has been received for a while."""
         self._heard()
         while (left := self.heard_at + SILENCE - asyncio.get_running_loop().time()) > 0:
             await asyncio.sleep(left)

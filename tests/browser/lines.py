@@ -8,7 +8,9 @@ from tests.between import pass_on
 
 
 class Relay:
-    """`url` leads to the server; what comes over lines that are frozen stays where it is."""
+    """Passes on the connections of clients that connect to `url` instead of the server. Bytes on frozen
+    connections are held.
+    """
 
     def __init__(self, target: str) -> None:
         self._host, self._port = target.removeprefix("http://").rstrip("/").split(":")
@@ -25,7 +27,7 @@ class Relay:
             pump.add_done_callback(self._pumps.discard)
 
     async def freeze(self) -> None:
-        """Hold the lines that there are. They stay open on both sides, and new ones work."""
+        """Hold the bytes of all present connections, which stay open on both sides; new connections work."""
         for pump in tuple(self._pumps):
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)

@@ -43,7 +43,7 @@ def row(page: Page, task_id: str) -> Locator:
 
 
 async def leave(page: Page) -> None:
-    """Point at the list no more, and have what waited for that."""
+    """Move the pointer away from the list, and wait for the changes that were held."""
     await page.mouse.move(1, 1)
     await page.evaluate("document.activeElement.blur()")
     await page.locator("#due").dispatch_event("click")
@@ -59,13 +59,13 @@ async def stop_clock(page: Page) -> None:
 
 
 async def choose(page: Page, task_id: str, name: str) -> None:
-    """Something from the menu of a row."""
+    """Choose an item in the menu of a row."""
     await row(page, task_id).locator("[data-action=more]").click()
     await page.get_by_role("menuitem", name=name, exact=True).click()
 
 
 async def menu_of(page: Page, task_id: str) -> list[str]:
-    """What the menu of a row offers."""
+    """Return the items in the menu of a row."""
     await row(page, task_id).locator("[data-action=more]").click()
     names = await page.get_by_role("menuitem").all_inner_texts()
     await page.keyboard.press("Escape")
@@ -73,19 +73,19 @@ async def menu_of(page: Page, task_id: str) -> list[str]:
 
 
 async def shown(page: Page) -> list[str]:
-    """Ids of the rows in the document, in its order."""
+    """Return the ids of the rows in the document, in its order."""
     ids: list[str] = await page.locator(".row").evaluate_all("rows => rows.map((row) => row.dataset.id)")
     return ids
 
 
 async def shows(page: Page, *ids: str) -> None:
-    """Waits until these are the rows in the document, in this order; the caller's patience is the limit."""
+    """Wait until exactly these rows are in the document, in this order; the caller limits the time."""
     while await shown(page) != list(ids):
         await asyncio.sleep(0.02)
 
 
 async def scroll_through(page: Page) -> list[str]:
-    """All ids from the top of the list to its end, in the order of the places that rows say they have."""
+    """Scroll from the top to the end; return all ids, ordered by the places that the rows state."""
     found: list[tuple[int, str]] = await page.evaluate(_SCROLL_THROUGH)
     for section in {place // 1_000_000 for place, _ in found}:
         places = [place % 1_000_000 for place, _ in found if place // 1_000_000 == section]
@@ -94,7 +94,7 @@ async def scroll_through(page: Page) -> list[str]:
 
 
 async def load_all(page: Page) -> None:
-    """Scroll to the end until there is nothing more to come."""
+    """Scroll to the end until everything is loaded."""
     await scroll_to(page, 1_000_000_000)
     while await page.locator("[aria-setsize='-1']").count():
         await scroll_to(page, 1_000_000_000)
@@ -102,23 +102,25 @@ async def load_all(page: Page) -> None:
 
 
 async def scroll_to(page: Page, y: int) -> None:
-    """At once, and until the rows that are in sight now are there."""
+    """Scroll at once, and wait until the rows in sight are rendered."""
     await page.evaluate(_SCROLL_TO, y)
 
 
 async def titles(page: Page) -> list[str]:
-    """Of all rows, those in the document and those that a gap stands for."""
+    """Return the titles of all rows, both those in the document and those that a gap stands for."""
     found: list[str] = await page.evaluate(_TITLES)
     return found
 
 
 async def in_sight(page: Page) -> dict[str, int]:
-    """Task -> the distance of its row from the window's upper edge, in the document's order."""
+    """Return, for each task in sight, the distance of its row from the window's upper edge, in the document's
+    order.
+    """
     return dict(await page.evaluate(_IN_SIGHT))
 
 
 async def count_nodes(session: CDPSession) -> int:
-    """All nodes that the page holds, texts and those outside the document with them."""
+    """Count all nodes that the page holds, including texts and nodes outside the document."""
     await session.send("HeapProfiler.collectGarbage")
     counters = await session.send("Memory.getDOMCounters")
     return int(counters["nodes"])

@@ -31,7 +31,7 @@ export class Source {
   /** Ask for the first page before anybody waits for it: while it is on its way, the parts of the page are made. */
   begin() {
     const page = this.page({ limit: FIRST_PAGE }, {})
-    page.catch(() => {}) // whoever waits for it is told
+    page.catch(() => {}) // an error is reported to the caller that awaits the page
     this.#early = { rule: this.#filter.rule, page }
   }
 
@@ -57,7 +57,8 @@ export class Source {
     const { rule } = this.#filter
     /** @type {Page} */
     const page = await this.#api.get("api/tasks", { ...rule.query, ...query }, how)
-    if (!page?.tasks?.every((task) => task?.task_id)) throw new Problem(0, {}) // somebody else has answered
+    // The answer is not from Clipwire but, for example, from a captive portal.
+    if (!page?.tasks?.every((task) => task?.task_id)) throw new Problem(0, {})
     rule.found(page.tasks)
     return page
   }
@@ -98,7 +99,7 @@ export class Source {
   }
 
   /**
-   * Those of these tasks that still exist.
+   * Those of the named tasks that still exist.
    * @param {string[]} ids
    * @param {How} how
    */
@@ -154,7 +155,8 @@ export class Pages {
     this.#list.reset(rule, [])
     this.#list.edge = null
     this.reached(page)
-    for (const task of this.#tasks.heard) this.#list.consider(task) // with what came meanwhile over the feed
+    // Also consider tasks that the feed reported while the page was loading.
+    for (const task of this.#tasks.heard) this.#list.consider(task)
     this.#tasks.flush()
     this.#nameLists(page.tasks)
   }
@@ -191,7 +193,8 @@ export class Pages {
     if (this.#filter.rule.isFolded) return
     const lists = new Set(tasks.flatMap(({ playlist_id = "" }) => playlist_id || []))
     const unknown = [...lists].filter((id) => !this.#tasks.has(id))
-    if (unknown.length) this.#tasks.mergeAll(await this.#source.named(unknown, {}).catch(() => [])) // asked for again
+    // Requested again.
+    if (unknown.length) this.#tasks.mergeAll(await this.#source.named(unknown, {}).catch(() => []))
   }
 
   /**
@@ -203,7 +206,7 @@ export class Pages {
     this.#list.reach(tasks, next_cursor !== undefined)
   }
 
-  /** Show nothing any more. */
+  /** Empty the list. */
   clear() {
     this.reached({ tasks: [] })
     this.#list.reset(this.#filter.rule, [])
@@ -213,7 +216,7 @@ export class Pages {
 // Compares what is shown with the server: after a gap in the feed, when the feed has been silent for long, and for
 // tasks of which only the server can say whether they match a search.
 
-/** ms until the answer to a look has to begin: no answer means that the connection is dead. */
+/** ms until the answer to a check must begin: without one the connection is dead. */
 const PATIENCE_MS = 5_000
 
 export class Checks {
@@ -254,7 +257,7 @@ export class Checks {
    * @param {AbortSignal} signal
    */
   async deep(signal) {
-    await this.look(signal) // what the reader sees comes first
+    await this.look(signal) // the rows that the reader sees come first
     const before = [...this.#list.tasks]
     const edge = this.#list.edge ?? this.#list.order.last(before)
     const page = await this.#source.pages(this.#reaches(edge), { signal })

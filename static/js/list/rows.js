@@ -59,7 +59,7 @@ export class FocusedRow {
 const AHEAD = 0.75
 const END_IS_NEAR = 2
 
-/** Fires "end" when little is left to scroll. */
+/** Fires "end" when the reader has scrolled nearly to the end. */
 export class Rows extends EventTarget {
   #root
   #shown
@@ -96,7 +96,7 @@ export class Rows extends EventTarget {
     return this.#focusedRow.id
   }
 
-  /** From now on the first row is the one that the keys lead to. */
+  /** Make the first row the one that the keys lead to. */
   forgetCurrent() {
     this.#focusedRow.id = ""
   }
@@ -160,7 +160,7 @@ export class Rows extends EventTarget {
     element?.scrollIntoView({ block: "nearest" })
   }
 
-  /** Render with the next frame. */
+  /** Render with the next animation frame. */
   soon() {
     if (this.#isScheduled) return
     this.#isScheduled = true

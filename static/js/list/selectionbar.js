@@ -11,7 +11,7 @@ import { isAsking } from "../tasks/task.js"
 /** The most tasks that the server acts on at once, and that it puts into one archive. */
 const AT_ONCE = 500
 const IN_ARCHIVE = 200
-/** What is "old", in days, for the reader to choose from. */
+/** The ages in days, from which the reader chooses what counts as old. */
 const AGES_DAYS = [7, 30, 90]
 const DAY_MS = 86_400_000
 
@@ -41,7 +41,10 @@ export class SelectionBar {
   #words = make("span", { role: "status" })
   #back = make("button", { type: "button", "data-t": "action.undo" })
   #line = make("p", { id: "undone", className: "line-note", hidden: true }, this.#words, " ", this.#back)
-  /** Puts what is selected into the library, where there is one. @type {HTMLButtonElement | undefined} */
+  /**
+   * The button that puts selected tasks into the library, if there is a library.
+   * @type {HTMLButtonElement | undefined}
+   */
   #place
   /** The tasks that were cancelled or deleted together last, as long as that can be taken back. */
   #undoable = { name: "", ids: /** @type {string[]} */ ([]) }
@@ -110,7 +113,7 @@ export class SelectionBar {
     const first = [...ids, ...all].map((id) => this.#rows.row(id)).find(Boolean)
     this.#selection.clear()
     this.show()
-    if (isOfKeyboard) first?.focus("") // the bar is gone
+    if (isOfKeyboard) first?.focus("") // the focused button is gone with the bar
     if (name === "clear") return
     const paused = ids.filter((id) => this.#tasks.get(id)?.stage === "paused")
     if (name === "delete") this.#undo.deleteAll(ids)
@@ -120,7 +123,7 @@ export class SelectionBar {
     if (name === "cancel") { for (const id of done) this.#undo.cancelled(id, paused.includes(id)) }
     this.#undoable = { name, ids: done }
     this.#showUndoable()
-    const { activeElement } = document // a button of the bar, which is gone, until the browser notices
+    const { activeElement } = document // the browser may not have noticed yet that the focused button is gone
     const isLost = !activeElement || activeElement === document.body || this.#bar.contains(activeElement)
     if (isLost || activeElement === first?.element) this.#back.focus({ preventScroll: true })
   }
@@ -153,7 +156,7 @@ export class SelectionBar {
     }
   }
 
-  /** Also those that were not loaded. */
+  /** Select all tasks, also those that are not loaded yet. */
   async #selectAll() {
     await this.#loadRest()
     this.#selection.all(this.#list.tasks)
@@ -166,7 +169,7 @@ export class SelectionBar {
     this.#refresh(true)
   }
 
-  /** Those that have files which are not in the library. */
+  /** The selected tasks with files that are not in the library. */
   get #unplaced() {
     return this.#selection.ids.flatMap((id) => {
       const task = this.#tasks.get(id)

@@ -12,7 +12,7 @@ export class ShownList {
   /** @type {Section[]} */
   sections = []
   isFrozen = false
-  /** Whether the queue is paused: then nobody knows when a place of it comes up. */
+  /** Whether the queue is paused: then the waiting time of its tasks is unknown. */
   isPaused = false
   /**
    * How a row leads to its subscription, and which rows are folded under others of theirs: none, until a script on demand knows.
@@ -23,13 +23,13 @@ export class ShownList {
   #entriesOf
   /** Ids of lists that are unfolded. @type {Set<string>} */
   #open = new Set()
-  /** Those of them that are shown, from above. @type {Unfolded[]} */
+  /** Those unfolded lists that are shown, from top to bottom. @type {Unfolded[]} */
   #unfolded = []
   /** Id -> index of each row, while rows are frozen or a list is unfolded. @type {Map<string, number> | null} */
   #places = null
   /** The last task that was loaded when rows were frozen, or appended. @type {Task | null} */
   #edge = null
-  /** Ids of tasks that would come, go or move. @type {Set<string>} */
+  /** Ids of the tasks whose rows wait to appear, disappear or move. @type {Set<string>} */
   #due = new Set()
 
   /**
@@ -41,17 +41,17 @@ export class ShownList {
     this.#entriesOf = entriesOf
   }
 
-  /** How many rows wait to come, go or move. */
+  /** How many rows wait to appear, disappear or move. */
   get due() {
     return this.#due.size
   }
 
-  /** Whether all of them are rows that would come. */
+  /** Whether all waiting rows would appear. */
   get isAllNew() {
     return [...this.#due].every((id) => this.#list.get(id) && !this.#places?.has(id))
   }
 
-  /** From now on no row comes, goes or moves. */
+  /** From now on no row appears, disappears or moves. */
   freeze() {
     if (this.isFrozen) return
     this.isFrozen = true
@@ -139,7 +139,8 @@ export class ShownList {
   changed(id, known) {
     if (!this.isFrozen) return
     const [task, index] = [this.#list.get(id), this.#places?.get(id)]
-    if (known?.playlist_id && this.#list.rule.isFolded) return // it stands under its list, or nowhere
+    // The entry's row is below its list, or not shown at all.
+    if (known?.playlist_id && this.#list.rule.isFolded) return
     const isInPlace = index === undefined
       ? !task || this.origins.hides?.(task)
       : task && this.#list.order.sections.of(task) === this.sectionAt(index)?.key

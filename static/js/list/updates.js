@@ -64,7 +64,7 @@ export class Pointing extends EventTarget {
 
   #left() {
     this.#timer = undefined
-    if (this.#points) return // the focus moved without an event
+    if (this.#points) return // the focus has moved without an event
     this.end()
   }
 }
@@ -152,7 +152,7 @@ export class Updates extends EventTarget {
     this.show()
   }
 
-  /** Another list was loaded: rows of the one before are not held. */
+  /** Another list was loaded, so rows of the previous one are not held any more. */
   begin() {
     this.#root.ariaBusy = "false"
     this.#shown.thaw()

@@ -57,7 +57,7 @@ export class Announcer {
 // Tells a reader who looks at another page what has ended: in the tab's title and, if the reader wants that, as a
 // notification of the system.
 
-/** Fires "seen" when the reader has come back. */
+/** Fires "seen" when the reader looks at the page again. */
 export class Notices extends EventTarget {
   #i18n
   #finished = 0
@@ -96,7 +96,8 @@ export class Notices extends EventTarget {
     if (!document.hidden || !recall("notify", false)) return
     const { text } = this
     const name = this.#i18n.t("app.name")
-    import("./notify.js").then(({ notify }) => notify(name, text)).catch(() => {}) // the title says it all the same
+    // The title of the tab says it, too.
+    import("./notify.js").then(({ notify }) => notify(name, text)).catch(() => {})
   }
 
   #seen() {
@@ -115,7 +116,7 @@ export function showRefusals() {
   addEventListener("unhandledrejection", (event) => {
     if (!(event.reason instanceof Problem)) return
     event.preventDefault()
-    if (event.reason.status === 401) return // the log-in form shows that
+    if (event.reason.status === 401) return // the log-in form appears instead
     clearTimeout(timer)
     setText(line, event.reason.message)
     timer = setTimeout(() => setText(line, ""), SHOWN_MS)

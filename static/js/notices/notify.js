@@ -44,6 +44,7 @@ export function notify(name, body) {
   } catch {
     // Phones allow notifications by service workers only: sw.js handles the click.
     const ready = navigator.serviceWorker?.ready
-    ready?.then((worker) => worker.showNotification(name, options)).catch(() => {}) // refused meanwhile
+    // The permission may have been revoked meanwhile.
+    ready?.then((worker) => worker.showNotification(name, options)).catch(() => {})
   }
 }

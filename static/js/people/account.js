@@ -122,7 +122,7 @@ function passwordForm(me, room, changed) {
   const form = make(
     "form",
     { className: "fields" },
-    // So that a browser that remembers passwords knows whose it is.
+    // Tells a browser that stores passwords whose password this is.
     make("input", { name: "username", autocomplete: "username", defaultValue: me.name, hidden: true }),
     ...(me.has_password ? [oldLabel] : []),
     ...newPassword(room.i18n),
@@ -134,7 +134,7 @@ function passwordForm(me, room, changed) {
       const { password, old_password } = Object.fromEntries(new FormData(form))
       await room.api.send("PATCH", "api/me", { password, old_password })
       form.reset()
-      form.querySelector("[name=username]")?.after(oldLabel) // the next change needs it
+      form.querySelector("[name=username]")?.after(oldLabel) // the next change needs the old password
       setText(said, t("account.password_changed"))
       await changed()
     })

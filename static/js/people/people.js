@@ -14,7 +14,7 @@ import { overLimit } from "./limits.js"
 const STYLES = "static/css/people/people.css"
 const SYMBOL = "M12 4a4 4 0 1 1 0 8 4 4 0 0 1 0-8zM4 20a8 6 0 0 1 16 0"
 
-/** Takes back what was added to the page for the one who was here before. */
+/** Removes what was added to the page for the previous user. */
 let leave = () => {}
 
 /**
@@ -36,7 +36,7 @@ export async function meet({ api, i18n, session, settings, filter, counts, mainM
   leave()
   if (session.isWanted) return
   const isAdmin = me.role === "admin"
-  if (me.way === "proxy") session.isLoggedIn = false // the proxy would let them in again
+  if (me.way === "proxy") session.isLoggedIn = false // the proxy would log the person in again at once
   sentences.over_limit = (body) => owners.chosen ? `${owners.chosen}: ${body.detail}` : overLimit(body, i18n)
 
   const seesOwners = isAdmin && me.separate_lists

@@ -11,13 +11,13 @@ import { ask, TokenList } from "./tokens.js"
 /** @typedef {import("./people.js").Person} Person */
 /** @typedef {import("./people.js").Role} Role */
 
-/** So many are shown at once. */
+/** How many people are shown at once. */
 const PAGE = 100
-/** Fewer are seen at a glance: there is nothing to search for. */
+/** With fewer people there is no search field. */
 const SEARCHED_FROM = 6
-/** In which limits of bytes are typed. */
+/** The unit in which limits of bytes are typed. */
 const GIGABYTE = 1e9
-/** What may become of what belongs to somebody who is removed. @type {Record<string, string>} */
+/** What can be done with the belongings of a removed person. @type {Record<string, string>} */
 const REMAINS = { keep: "people.keep", give: "people.give", delete: "people.delete" }
 
 /** @param {{api: import("../base/api.js").Api, i18n: import("../base/i18n.js").I18n, changed: () => unknown}} parts */
@@ -163,7 +163,7 @@ class PeopleView {
       const role = this.#roles(person.role)
       role.addEventListener("change", async () => {
         const changed = await change({ role: role.value })
-        if (!changed) role.value = person.role // the service has said why not
+        if (!changed) role.value = person.role // the service has explained why not
       })
       const tokens = new TokenList(room, `${path}/tokens`)
       if (token) tokens.show(token)

@@ -23,7 +23,7 @@ export function ask(place, room, question, words, act) {
   const close = () => {
     const hadFocus = asked.contains(document.activeElement) || document.activeElement === document.body
     asked.remove()
-    if (!hadFocus) return // what was done has led elsewhere
+    if (!hadFocus) return // the action itself has moved the focus
     if (focused instanceof HTMLElement && focused.isConnected) focused.focus()
     else room.focusTitle()
   }
@@ -40,7 +40,7 @@ export function ask(place, room, question, words, act) {
   )
   asked.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || event.isComposing) return
-    event.preventDefault() // it would close the dialog
+    event.preventDefault() // Escape would also close the dialog
     event.stopPropagation()
     close()
   })
@@ -61,7 +61,8 @@ export function shownOnce(token, { i18n }) {
   const said = make("span", { className: "lead", role: "status" })
   const copy = async () => {
     field.select()
-    if (navigator.clipboard) await navigator.clipboard.writeText(token) // browsers offer it over HTTPS only
+    // Browsers offer the clipboard over HTTPS only.
+    if (navigator.clipboard) await navigator.clipboard.writeText(token)
     setText(said, i18n.t(navigator.clipboard ? "token.copied" : "token.selected"))
   }
   field.addEventListener("focus", () => field.select())

@@ -34,17 +34,17 @@ export class Shelf {
   #due = button("", () => this.#settle(true), { className: "due", hidden: true })
   #covers = make("ul", { className: "shelf" })
   #end = make("p", { className: "lead", role: "status" })
-  /** Of the subscription whose shelf is shown; "": all is. */
+  /** Id of the subscription whose shelf is shown; "" shows all. */
   #id = ""
-  /** What was finished after that is new. */
+  /** Films that were finished after this time are new. */
   #since = Infinity
-  /** Where the next page begins; "": there is none. */
+  /** The cursor of the next page; "" if there is none. */
   #cursor = ""
   #text = ""
-  /** Of the last question: an answer to one before it is not shown. */
+  /** Number of the last request: the answer to an earlier one is not shown. */
   #asked = 0
   #isAsking = false
-  /** What was finished since the wall is open, and is not in it yet. @type {Map<string, Task>} */
+  /** Tasks that were finished after the wall was opened and are not in it yet. @type {Map<string, Task>} */
   #coming = new Map()
 
   /**
@@ -64,7 +64,8 @@ export class Shelf {
     for (const aimedAt of [this.#covers, this.#due]) {
       aimedAt.addEventListener("pointerleave", () => this.#settle())
     }
-    document.addEventListener("close", () => setTimeout(() => this.#refresh()), true) // after the player has noted it
+    // After the player has stored the position.
+    document.addEventListener("close", () => setTimeout(() => this.#refresh()), true)
     document.body.append(this.#dialog)
     new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && this.#cursor && this.#load(), {
       root: this.#dialog,
@@ -107,7 +108,7 @@ export class Shelf {
   /** Show a shelf for each subscription: first those that need the reader, then those with something new. */
   async #showShelves() {
     const { api, i18n } = this.#parts
-    const all = await allSubscriptions(api).catch(() => []) // the wall has all that they have
+    const all = await allSubscriptions(api).catch(() => []) // on an error, the wall of all films is enough
     if (!this.#dialog.open || this.#shelves.children.length) return
     const rankOf = (/** @type {Subscription} */ one) => needsReader(one) ? 0 : hasNew(one, i18n) ? 1 : 2
     const ranked = all.sort((a, b) => rankOf(a) - rankOf(b))
@@ -135,7 +136,7 @@ export class Shelf {
       checked: !subscription,
       onchange: () => {
         this.#choose(subscription)
-        if (!isNeedy) label.querySelector(".mark")?.remove() // it is seen now
+        if (!isNeedy) label.querySelector(".mark")?.remove() // the reader sees the new films now
         return this.#begin(this.#text)
       },
     })

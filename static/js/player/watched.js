@@ -6,9 +6,9 @@ import { recall, remember } from "../base/preferences.js"
 /** @typedef {{at: number, of: number}} Watched  seconds */
 
 const REMEMBERED = "watched"
-/** The oldest are forgotten. */
+/** How many films are remembered; the oldest are forgotten. */
 const MOST = 500
-/** What is left at the end are credits. */
+/** Seconds at the end of a film that count as credits. */
 const END_SHARE = 0.95
 
 /** @returns {Record<string, [at: number, of: number]>} */

@@ -35,7 +35,7 @@ const REMEDIES = [
   "without_cookies",
   "retry_later",
 ]
-/** Failures that another attempt does not change. */
+/** Failures that another attempt would only repeat. */
 const HOPELESS = ["drm_protected", "unsupported_url", "blocked_address", "is_playlist", "too_large"]
 
 /** Status -> the stage that stands in for one of a later release. @type {Record<string, string>} */
@@ -114,13 +114,13 @@ export const ACTIONS = {
   log: { applies: always, key: "l" },
   copy: { applies: () => Boolean(globalThis.navigator?.clipboard) },
   delete: { applies: always, key: "Delete", isForMany: true },
-  // These are in no menu.
+  // These actions are in no menu.
   open: { applies: always, key: "Enter" },
   more: { applies: always, key: "m" },
   undo: { applies: never, key: "z" },
 }
 
-/** In the menu of every task, and never the one thing to do. */
+/** These actions are in the menu of every task, and never the one thing to do. */
 const OF_ALL = ["select", "log", "copy", "delete"]
 const IN_NO_MENU = ["open", "more", "undo"]
 
@@ -129,7 +129,8 @@ const IN_NO_MENU = ["open", "more", "undo"]
  * @param {Task} task
  */
 function possible(task) {
-  const remedies = (task.remedies ?? []).map((name) => `remedy.${name}`) // the service knows what helps first
+  // The service lists first what helps most.
+  const remedies = (task.remedies ?? []).map((name) => `remedy.${name}`)
   const found = Object.keys(ACTIONS).filter((name) =>
     !IN_NO_MENU.includes(name) && ACTIONS[name].applies(task)
   )

@@ -61,11 +61,11 @@ export class Details {
   #shown = ""
   #files = ""
   #acts = ""
-  /** Of a list with many entries. @type {EntrySearch | undefined} */
+  /** The search field of a list with many entries. @type {EntrySearch | undefined} */
   #search
   /** @type {LinkList | undefined} */
   #links
-  /** What is offered of the library, which depends on this. */
+  /** The offers about the library that are shown depend on this. */
   #placing = ""
 
   /**
@@ -99,7 +99,8 @@ export class Details {
   show(task) {
     const { i18n } = this.#page
     this.#log.follow(!isFinal(task))
-    const isOld = !isFinal(task) && Object.keys(task.files).length > 0 // a new attempt is under way
+    // The files are of an earlier attempt while a new one is under way.
+    const isOld = !isFinal(task) && Object.keys(task.files).length > 0
     setText(this.#parts.kept, isOld ? i18n.t("card.kept") : "")
     this.#offerFiles(task)
     this.#offerLinks(task)
@@ -156,7 +157,7 @@ export class Details {
   #list(task) {
     const facts = this.#facts(task)
     const shown = JSON.stringify(facts)
-    if (shown === this.#shown) return // what the reader selects in them stays selected
+    if (shown === this.#shown) return // unchanged: keep the reader's selection of text
     this.#shown = shown
     this.#parts.facts.replaceChildren(...facts.flatMap(([name, text, href]) => {
       const [term, value] = [document.createElement("dt"), document.createElement("dd")]
@@ -185,8 +186,8 @@ export class Details {
     const { format } = this.#page.i18n
     const { uploader, duration, width, height, webpage_url } = task.video_info
     const link = webLink(webpage_url) ?? webLink(task.url)
-    const isSaid = task.stage === "completed" // the line says it
-    const hasPicture = height && (!isSaid || "video" in task.files) // sound alone has none
+    const isSaid = task.stage === "completed" // the row's line says it already
+    const hasPicture = height && (!isSaid || "video" in task.files) // a file with sound alone has no picture
     /** @type {[string, string | undefined, string?][]} */
     const facts = [
       ["uploader", isSaid ? "" : uploader],
@@ -207,13 +208,13 @@ export class Details {
    */
   #offerFiles(task) {
     const files = JSON.stringify([task.files, task.file_info])
-    if (files === this.#files) return // the same links: leave the reader's focus on them
+    if (files === this.#files) return // unchanged: keep the reader's focus on these links
     this.#files = files
     const playable = playableKinds(task)
     this.#parts.files.replaceChildren(
       ...kindsOf(task).map((kind) => {
         const { i18n } = this.#page
-        const play = iconButton("play", i18n.t("action.play"), () => {}) // the list listens
+        const play = iconButton("play", i18n.t("action.play"), () => {}) // the list handles the click
         Object.assign(play.dataset, { action: "play", kind })
         play.hidden = !playable.includes(kind)
         const about = make("span", { className: "about" })
@@ -333,7 +334,7 @@ class EntrySearch {
         throw error
       })
       : null
-    if (asked !== this.#asked) return // something else is searched for by now
+    if (asked !== this.#asked) return // the reader is searching for something else by now
     if (found instanceof Problem) return setText(this.#said, found.message)
     this.found = found && new Set(found.map(({ task_id }) => task_id))
     const values = { n: this.found?.size ?? 0, total: this.#total }
@@ -366,7 +367,7 @@ class LogView {
     this.#api = api
     parts.log.addEventListener("toggle", () => this.#toggled())
     parts.copy.addEventListener("click", () => navigator.clipboard?.writeText(parts.text.textContent))
-    parts.copy.hidden = !navigator.clipboard // browsers offer it over HTTPS only
+    parts.copy.hidden = !navigator.clipboard // browsers offer the clipboard over HTTPS only
     parts.reload.addEventListener("click", () => this.#load())
   }
 
@@ -378,7 +379,7 @@ class LogView {
   follow(isGrowing) {
     if (this.#isGrowing === isGrowing) return
     this.#isGrowing = isGrowing
-    if (this.#isOpen) this.#load() // also the last lines, when the task has ended
+    if (this.#isOpen) this.#load() // once more for the last lines, when the task has ended
   }
 
   stop() {

@@ -132,7 +132,7 @@ export function entriesBefore({ number, priority }, unfinished) {
   }, 0)
 }
 
-/** Rounds of which each download is reckoned by itself. */
+/** Rounds of downloads that are simulated one by one. */
 const ROUNDS = 3
 
 /**
@@ -199,7 +199,7 @@ const reasonOf = (
 function listFacts({ entries, stage }, i18n) {
   if (!entries) return []
   const { truncated, ...counts } = entries
-  const hasFailed = counts.failed && stage !== "cancelled" // then they were cancelled with it
+  const hasFailed = counts.failed && stage !== "cancelled" // the entries were cancelled with the list
   const text = i18n.t(hasFailed ? "card.entries_failed" : "card.entries", counts)
   return truncated ? [text, i18n.t("card.truncated")] : [text]
 }

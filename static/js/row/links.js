@@ -37,7 +37,7 @@ export class LinkList {
   async load() {
     /** @type {{links: OpenLink[]} | null} */
     const answer = await this.#parts.api.get(this.#path, {}, { signal: this.#end.signal })
-      .catch(() => null) // the row says the rest all the same
+      .catch(() => null) // without the links, the row shows everything else
     if (!answer) return
     this.#list.replaceChildren(...answer.links.map((link) => this.#item(link)))
     this.element.hidden = !answer.links.length
@@ -72,7 +72,8 @@ export class LinkList {
       await this.#parts.api.send("DELETE", `api/links/${id}`)
     } catch (error) {
       if (!(error instanceof Problem)) throw error
-      if (error.code !== "link_not_found") return setText(this.#problem, error.message) // it has expired by now
+      // The link has expired by now.
+      if (error.code !== "link_not_found") return setText(this.#problem, error.message)
     }
     const next = item.nextElementSibling ?? item.previousElementSibling
     const hadFocus = item.contains(document.activeElement)

@@ -12,7 +12,7 @@ export class OpenedRows {
   #parts
   /** @type {Map<string, Details>} */
   #open = new Map()
-  /** Of whole rows: a failure that is long makes the line itself higher. */
+  /** Heights of whole rows: a long failure makes the line itself higher. */
   #observer
   /** How many entries a list had when they were last asked for. @type {Map<string, number>} */
   #asked = new Map()
@@ -142,7 +142,7 @@ export class OpenedRows {
     if (total <= Math.max(this.#asked.get(task_id) ?? 0, tasks.entriesOf(task_id).length)) return
     this.#asked.set(task_id, total)
     const found = await source.entries(task_id).catch((error) => {
-      this.#asked.delete(task_id) // whoever opens it again asks again
+      this.#asked.delete(task_id) // opening the row again retries
       throw error
     })
     tasks.mergeAll(found)

@@ -8,7 +8,7 @@ import { Problem } from "../base/api.js"
 
 /** Serialises the requests for a task: the second may depend on the outcome of the first, and may overtake it. */
 class Turns {
-  /** The last turn of each task. @type {Map<string, Turn>} */
+  /** The last request in the queue of each task. @type {Map<string, Turn>} */
   #last = new Map()
   #changed
 
@@ -153,7 +153,7 @@ export class TaskRequests extends EventTarget {
    */
   #ended(id, { status, task, task_id, problem }) {
     if (task) return this.#tasks.merge(task)
-    if (!id || task_id) return false // the feed tells what became of it
+    if (!id || task_id) return false // the feed will report what became of the task
     return problem ? this.#refused(new Problem(status, problem), id) : this.#tasks.remove(id)
   }
 
