@@ -782,7 +782,11 @@ NO_SETTINGS = ("CLIPWIRE_CONFIG", "CLIPWIRE_TOKEN")
 _OF_PLATFORMS = re.compile(r"CLIPWIRE(_\w+)?_(SERVICE_(HOST|PORT)\w*|PORT(_\w+)?)|CLIPWIRE_PORT")
 
 
-_EXAMPLES = {tuple: 'list is expected, such as ["a", "b"]', dict: 'object is expected, such as {"a": "b"}'}
+_EXAMPLES: dict[object, str] = {
+    tuple: 'list is expected, such as ["a", "b"]',
+    dict: 'object is expected, such as {"a": "b"}',
+    OidcSettings: 'object is expected, such as {"issuer": "https://id.example.org", "client_id": "clipwire"}',
+}
 
 
 def _read_environment() -> dict[str, Any]:
@@ -799,7 +803,9 @@ def _read_environment() -> dict[str, Any]:
             said = f"{section}.{key.replace('__', '.')}"
             _refuse_empty(said, value, f"{name} is set, but empty")
             field, given = _keys(section).get(key), cast("Any", value)
-            if field is not None and (example := _EXAMPLES.get(get_origin(field.annotation) or str)):
+            if field is not None and (
+                example := _EXAMPLES.get(get_origin(field.annotation) or field.annotation)
+            ):
                 try:
                     given = json.loads(value)
                 except (ValueError, RecursionError):

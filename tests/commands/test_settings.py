@@ -98,6 +98,16 @@ def test_a_variable_may_set_a_part_of_a_table(monkeypatch: pytest.MonkeyPatch) -
     assert settings.downloads.cookies == {"a.test": "a", "nas": "home"}
 
 
+def test_one_variable_may_set_the_openid_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPWIRE_ACCESS__OIDC", '{"issuer": "https://id.test", "client_id": "clipwire"}')
+    monkeypatch.setenv("CLIPWIRE_ACCESS__OIDC__CLIENT_SECRET", "secret of the provider")
+    oidc = load().access.oidc
+    assert (oidc.issuer, oidc.client_id) == ("https://id.test", "clipwire")
+    monkeypatch.setenv("CLIPWIRE_ACCESS__OIDC", "https://id.test")
+    with pytest.raises(ConfigurationError, match=r"^access\.oidc: a JSON object is expected"):
+        load()
+
+
 def test_port_is_honoured_as_procfile_hosts_set_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "5000")
     assert configured("[server]\nport = 9000\n").server.port == 5000
