@@ -49,7 +49,7 @@ def _get(urls: tuple[str, ...], server: str | None, insecure: bool, cancel: bool
     saving, display = _saving_and_display(rest, several=several)
     needs_own = not configured.is_named and configured.refuses_connections()
     used = begin() if needs_own else configured
-    # Import this while our own server starts: this takes half as long as the server's start.
+    # Import the client while our own server starts: the import takes half as long as that start.
     with without_gc():
         from server.commands.get import get
     return asyncio.run(get(used, links, wishes, saving, display, cancel=cancel))

@@ -27,7 +27,7 @@ QUIET = ("--quiet", "--no-warnings", "--no-cache-dir", "--ignore-config", "--ffm
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds from the submit to the end; seconds of CPU; and those of CPU of the server's own process."""
+    """Seconds that a download takes: from submit to end, of CPU in all, of CPU in the server process."""
 
     time: float
     cpu: float

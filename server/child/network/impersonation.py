@@ -69,7 +69,7 @@ class GuardedRH(CurlCFFIRH):  # type: ignore[misc]
         try:
             response: Response = super()._send(request)
         except TransportError as error:
-            # Else the codes of all errors in the chain would be considered.
+            # `from None`: with a chain of exceptions, the error codes of all of them would count.
             raise self._as_of_urllib(error) from None
         except HTTPError as error:
             if error.response.headers.get(REFUSED_BY_US) != self._proxy.signature:

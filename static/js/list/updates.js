@@ -152,7 +152,7 @@ export class Updates extends EventTarget {
     this.show()
   }
 
-  /** Another list was loaded, so rows of the previous one are not held any more. */
+  /** Another list was loaded: rows of the previous one are not held back any more. */
   begin() {
     this.#root.ariaBusy = "false"
     this.#shown.thaw()
