@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from threading import Event
 from typing import Any, NoReturn
 
 if __name__ == "__main__":  # isolated mode leaves the checkout out
@@ -42,8 +41,8 @@ from server.core.redaction import trace_of
 
 def main(channel: socket.socket) -> NoReturn:
     """Do the job that the server writes to `channel`; the last event sent there says how it ended."""
-    is_over, log, trail = Event(), Log(), Trail()
-    link = Channel(channel, lambda: None if is_over.is_set() else end_group())
+    log, trail = Log(), Trail()
+    link = Channel(channel)
     try:
         try:
             job = from_message(link.read_job())
@@ -56,10 +55,8 @@ def main(channel: socket.socket) -> NoReturn:
         kind, fields = _WORK[job.kind](job, link, log, trail, reporter)
     except BaseException as error:  # outermost: the server must hear of whatever it was
         kind, fields = "broken", broken_fields(error, trail, log)
-    is_over.set()  # from now on this process is not killed if the server closes the channel
-    link.send(kind, **fields)
     try:
-        channel.shutdown(socket.SHUT_WR)
+        link.send_last(kind, **fields)
     finally:
         os._exit(kind == "broken")  # without destructors and threads: all is sent, and flushed to disk
 

@@ -8,6 +8,7 @@ import socket
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 
@@ -17,13 +18,17 @@ def end_group() -> None:
 
 
 class Channel:
-    """A stream to the server. `on_gone` is called when the server is gone, and must not return."""
+    """A stream to the server. `on_gone` is called when the server is gone, and must not return.
+
+    After the last event nothing more is sent, and the server may go.
+    """
 
     def __init__(self, sock: socket.socket, on_gone: Callable[[], None] = end_group) -> None:
         self._sock = sock
         self._lines = sock.makefile("rb")
         self._on_gone = on_gone
         self._one_at_a_time = threading.Lock()
+        self._is_over = False
 
     def read_job(self) -> dict[str, Any]:
         """Return the first line, which is the job.
@@ -41,12 +46,21 @@ class Channel:
 
     def send(self, kind: str, **fields: Any) -> None:
         """Send one event; may be called from any thread, and waits while the server is busy."""
-        line = json.dumps({"kind": kind, **fields}, separators=(",", ":")).encode() + b"\n"
+        line = _encode(kind, fields)
         try:
             with self._one_at_a_time:
-                self._sock.sendall(line)
+                if not self._is_over:
+                    self._sock.sendall(line)
         except OSError:
-            self._on_gone()
+            self._leave()
+
+    def send_last(self, kind: str, **fields: Any) -> None:
+        """Send the event that says how the job ended; a late report of another thread is dropped."""
+        line = _encode(kind, fields)
+        with self._one_at_a_time, suppress(OSError):
+            self._is_over = True
+            self._sock.sendall(line)
+            self._sock.shutdown(socket.SHUT_WR)
 
     def watch(self, on_command: Callable[[dict[str, Any]], None]) -> None:
         """Start the thread that calls `on_command` for each command, and `on_gone` when the server is gone.
@@ -63,6 +77,14 @@ class Channel:
             except Exception:  # Outermost handler: a child that can no longer receive commands must end.
                 traceback.print_exc()
             finally:
-                self._on_gone()
+                self._leave()
 
         threading.Thread(target=read, name="commands", daemon=True).start()
+
+    def _leave(self) -> None:
+        if not self._is_over:
+            self._on_gone()
+
+
+def _encode(kind: str, fields: dict[str, Any]) -> bytes:
+    return json.dumps({"kind": kind, **fields}, separators=(",", ":")).encode() + b"\n"
