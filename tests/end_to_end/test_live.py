@@ -63,8 +63,14 @@ async def test_a_live_stream_is_refused_unless_it_is_asked_for(service: Service,
 async def test_a_broadcast_is_recorded_to_its_end_without_a_guess_at_its_length(
     service: Service, site: Site, tmp_path: Path
 ) -> None:
-    task = await service.submit(site.url(f"{BROADCAST}?end=8"), live="record", auto_start=False)
-    seen = [json.loads(message) for message in await service.listen(task["task_id"], resumes=True)]
+    # ffmpeg writes nothing before it has read 7 s: the broadcast stops there until that is told.
+    url = site.url(f"{BROADCAST}?end=14&held=10")
+    task = await service.submit(url, live="record", auto_start=False)
+    listening = asyncio.create_task(service.listen(task["task_id"], resumes=True))
+    while "downloaded_bytes" not in await service.status(task["task_id"]):
+        await asyncio.sleep(0.02)
+    site.release()
+    seen = [json.loads(message) for message in await listening]
     running = [payload for payload in seen if payload["stage"] == "download"]
     assert {payload["progress"] for payload in running} == {20}
     sizes = [payload["downloaded_bytes"] for payload in running if "downloaded_bytes" in payload]

@@ -20,7 +20,8 @@
 |                                           | and no end; `gone=N` 404 after N; `busy=N` 503 after N,      |
 |                                           | `back=M` until M; `segments=` prefix of their names;         |
 |                                           | `signed=yes`: its links differ with each answer;             |
-|                                           | `window=N`: only the newest N;                               |
+|                                           | `window=N`: only the newest N; `held=N`: no more than N      |
+|                                           | until `site.release()`;                                      |
 |                                           | `key=` the key's URL; `n=` another broadcast like it;        |
 |                                           | `over=S` ends S seconds after the first request, no earlier  |
 | `/hls/broadcast/apart.m3u8`               | the same, with a playlist of its own for the sound           |

@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel
 from yarl import URL
 
-from tests.site.delivery import MEDIA, TYPES, deliver
+from tests.site.delivery import GATE, MEDIA, TYPES, deliver
 from tests.site.media import BROADCAST, SEGMENTS
 
 SENT = web.AppKey("SENT", Counter[str])
@@ -65,6 +65,7 @@ class Broadcast(BaseModel):
     over: float | None = None
     signed: bool = False
     window: int = BROADCAST
+    held: int | None = None
 
 
 async def master(request: web.Request) -> web.Response:
@@ -111,7 +112,8 @@ async def smooth(_request: web.Request) -> web.Response:
 async def broadcast(request: web.Request) -> web.Response:
     """The playlist of a broadcast so far; each request for it adds `step` segments."""
     wanted = Broadcast.model_validate(dict(request.query))
-    request.app[SENT][request.path_qs] += wanted.step
+    is_held = wanted.held == request.app[SENT][request.path_qs] and not request.app[GATE].opened.is_set()
+    request.app[SENT][request.path_qs] += 0 if is_held else wanted.step
     sent = request.app[SENT][request.path_qs]
     if sent > wanted.gone:
         raise web.HTTPNotFound
