@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from aiohttp import web
 
-from server.api.protocol import Server
+from server.api.protocol import Connection, Server
 from server.core.errors import TooManyRequests
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ MAX_UNREAD = 60.0  # seconds that a client may go without acknowledging a byte o
 CHECK_EVERY = 5.0  # seconds between two checks of all connections
 AT_ONCE = 256  # connections that are checked before the event loop runs other tasks
 CHECK_ATTENDED_EVERY = 0.5  # seconds between two checks whether clients have disconnected
+HALF_CLOSED_FOR = 0.25  # seconds after which a client that sends no more counts as disconnected
 RETRY_AFTER = 10  # seconds, for a client with too many WebSockets
 _BYTES_ACKED = struct.Struct("=120xQ")  # in `struct tcp_info`
 _SEND_NOTHING_MORE = struct.pack("ii", 1, 0)  # `struct linger`: close with a reset and drop unsent data
@@ -87,8 +88,13 @@ class Connections:
         """Cancel `attended` work whose client has disconnected; called every `CHECK_ATTENDED_EVERY` while
         there is any.
         """
+        now = asyncio.get_running_loop().time()
         for left, connection in self._attended.items():
             is_gone = connection.transport is None or connection.transport.is_closing()
+            # A client that sends no more has mostly left. One that still reads gets what is done soon.
+            half_closed_at = connection.half_closed_at if isinstance(connection, Connection) else None
+            if half_closed_at is not None and now - half_closed_at >= HALF_CLOSED_FOR:
+                is_gone = True
             if is_gone and not left.expired():
                 left.reschedule(0)
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import re
 import socket
 import struct
 import threading
@@ -139,6 +140,53 @@ async def send_a_wrong_frame(sock: socket.socket) -> None:
 async def close_half(sock: socket.socket) -> None:
     sock.shutdown(socket.SHUT_WR)
     await read_to_the_end(sock)
+
+
+TASK_BODY = b'{"url": "http://127.0.0.9:9/v.mp4", "auto_start": false}'
+CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(TASK_BODY), TASK_BODY)
+AT_ONCE = {
+    "one": (get("/healthz"), 1),
+    "of HTTP/1.0": (b"GET /healthz HTTP/1.0\r\n\r\n", 1),
+    "many, pipelined": (get("/healthz") * 40 + get("/api/tasks"), 41),
+    "a body": (post("/api/process", f"Content-Length: {len(TASK_BODY)}", body=TASK_BODY), 1),
+    "a body in chunks": (post("/api/process", "Transfer-Encoding: chunked", body=CHUNKS), 1),
+    "no HTTP": (b"\x16\x03\x01\x02\0\r\n\r\n", 1),
+    "one, and half another": (get("/healthz") + get("/healthz")[:-2], 1),
+    "a log, which a thread reads": (get("/api/tasks/{task}/log"), 1),
+    "more than the kernel buffers": (get("{link}"), 1),
+    "a file, then another": (get("{link}") + get("{link}"), 2),
+}
+
+
+@pytest.mark.parametrize("what", AT_ONCE)
+async def test_who_sends_all_at_once_and_then_says_so_gets_all_answers(service: Inside, what: str) -> None:
+    request, answers = AT_ONCE[what]
+    size = 8 << 20
+    if b"{link}" in request:
+        request = request.replace(b"{link}", (await service.finished(bytes(size))).encode())
+    request = request.replace(b"{task}", (await service.submit()).encode())
+    received = bytearray()
+    async with service.connected() as sock:
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(sock, request)
+        sock.shutdown(socket.SHUT_WR)
+        async with asyncio.timeout(10):
+            while piece := await loop.sock_recv(sock, 1 << 20):
+                received += piece
+    assert len(re.findall(rb"HTTP/1\.[01] ", received)) == answers
+    if "file" in what or "kernel" in what:
+        assert len(received) > answers * size
+    await service.all_gone()
+
+
+async def test_who_has_left_a_long_poll_is_not_kept_by_it(service: Inside) -> None:
+    task_id = await service.submit()
+    async with service.connected() as sock:
+        poll = get(f"/api/status/{task_id}?wait=50", "If-None-Match: *")
+        await asyncio.get_running_loop().sock_sendall(sock, poll)
+        while not service.app[CONNECTIONS].answering:
+            await asyncio.sleep(0)
+    await service.all_gone(within=5)
 
 
 Sockets = list[weakref.ref[web.WebSocketResponse] | weakref.ref[asyncio.Transport]]
