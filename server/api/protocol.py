@@ -98,7 +98,7 @@ class Connection(web.RequestHandler):
         self.half_closed_at: float | None = None
         self._last_body: StreamReader = EMPTY_PAYLOAD  # of the last request that was parsed
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp closes always
         """Answer all requests that are complete before the connection is closed (RFC 9112, section 9.6).
 
         A client that shuts down its sending half looks like one that has left. Only writing tells them apart.
