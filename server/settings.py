@@ -34,7 +34,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from server.core.cookie_format import NAME as COOKIES_NAME
-from server.core.durations import seconds_of
+from server.core.durations import duration_of, seconds_of
 from server.core.jobs import POT_PLUGINS
 from server.core.process_request import ProcessRequest
 from server.core.values import OF_A_CLIENT, Frozen, check_url
@@ -500,22 +500,27 @@ class NotifySettings(Section):
         return list(dict.fromkeys(name_of_address(url.get_secret_value()) for url in self.urls))
 
 
-def _time(value: object) -> object:
+def _time(least: int, most: int) -> BeforeValidator:
     """Seconds of `"1h"`. A number is refused: nobody would know of what."""
-    return seconds_of(value)
+
+    def read(value: object) -> int:
+        seconds = seconds_of(value)
+        if not least <= seconds <= most:
+            raise ValueError(f"a time from {duration_of(least)} to {duration_of(most)} is expected")
+        return seconds
+
+    return BeforeValidator(read)
 
 
-Time = Annotated[int, BeforeValidator(_time)]
+Interval = Annotated[int, _time(1, LONGEST_INTERVAL)]
 
 
 class SubscriptionsSettings(Section):
-    interval: Time = Field(
-        default=3600, le=LONGEST_INTERVAL, description="between two checks, where a subscription says nothing"
+    interval: Interval = Field(
+        default=3600, description="between two checks, where a subscription says nothing"
     )
-    min_interval: Time = Field(
-        default=300, ge=1, le=LONGEST_INTERVAL, description="the shortest that a subscription may have"
-    )
-    pause: Time = Field(default=5, le=3600, description="between two checks at one host")
+    min_interval: Interval = Field(default=300, description="the shortest that a subscription may have")
+    pause: Annotated[int, _time(0, 3600)] = Field(default=5, description="between two checks at one host")
     max: int = Field(default=1000, ge=1, le=100_000, description="subscriptions")
     max_new: int = Field(default=10, ge=1, le=500, description="tasks that one check makes")
     max_concurrent: int = Field(default=2, ge=1, le=100, description="checks at the same time")
@@ -693,7 +698,7 @@ def load(default: Path = FILE) -> Settings:
     try:
         settings = Settings.model_validate(_merged(_merged(sections, content), _read_environment()))
     except ValidationError as exc:
-        raise ConfigurationError(_first_problem(exc)) from None
+        raise ConfigurationError(first_problem(exc)) from None
     for name, preset in settings.presets.items():
         _check_preset(name, preset)
     _check_together(settings)
@@ -803,9 +808,11 @@ def _read_environment() -> dict[str, Any]:
             said = f"{section}.{key.replace('__', '.')}"
             _refuse_empty(said, value, f"{name} is set, but empty")
             field, given = _keys(section).get(key), cast("Any", value)
-            if field is not None and (
-                example := _EXAMPLES.get(get_origin(field.annotation) or field.annotation)
-            ):
+            example = _EXAMPLES.get(get_origin(field.annotation) or field.annotation) if field else None
+            outer = _keys(section).get(key.partition("__")[0])
+            if field is None and outer is not None and not _is_table(outer):
+                raise ConfigurationError(f"{_printable(said)}: there is no such setting")
+            if example:
                 try:
                     given = json.loads(value)
                 except (ValueError, RecursionError):
@@ -826,6 +833,10 @@ def _read_environment() -> dict[str, Any]:
     return settings
 
 
+def _is_table(field: FieldInfo) -> bool:
+    return field.annotation is OidcSettings or get_origin(field.annotation) is dict
+
+
 def _merged(settings: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
     """Return both, with tables merged; a value in `others` takes precedence."""
     merged = dict(settings)
@@ -843,13 +854,53 @@ def _keys(section: str) -> dict[str, FieldInfo]:
     return model.model_fields if isinstance(model, type) and issubclass(model, Frozen) else {}
 
 
-def _first_problem(error: ValidationError) -> str:
+# What is expected instead, by pydantic's type of the error.
+_WHOLE_NUMBER, _NUMBER, _TRUTH = "a whole number", "a number", "true or false"
+_TABLE = "a table (in the environment a JSON object)"
+_EXPECTED = {
+    "bool_parsing": _TRUTH,
+    "bool_type": _TRUTH,
+    "dict_type": _TABLE,
+    "finite_number": _NUMBER,
+    "float_parsing": _NUMBER,
+    "float_type": _NUMBER,
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "int_from_float": _WHOLE_NUMBER,
+    "int_parsing": _WHOLE_NUMBER,
+    "int_parsing_size": _WHOLE_NUMBER,
+    "int_type": _WHOLE_NUMBER,
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "literal_error": "{expected}",
+    "model_type": _TABLE,
+    "path_type": "a path",
+    "string_pattern_mismatch": "a name of 1 to 64 letters, digits, _ and -",
+    "string_type": "a text",
+    "tuple_type": 'a list (such as ["a", "b"])',
+}
+
+
+def first_problem(error: ValidationError) -> str:
     """Return the first error, with the key's name but not its value, which may be a secret."""
-    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    key = _printable(".".join(str(part) for part in problem["loc"]))
-    if problem["type"] == "extra_forbidden":
+    problem = error.errors(include_url=False, include_input=False)[0]
+    key = _printable(".".join(str(part) for part in problem["loc"] if part != "[key]"))
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
         return f"{key}: there is no such setting"
-    return f"{key}: {problem['msg'].removeprefix('Value error, ')}"
+    if kind == "value_error":
+        return f"{key}: {problem['msg'].removeprefix('Value error, ')}"
+    if kind in _EXPECTED:
+        words = {name: _in_words(value) for name, value in context.items()}
+        return f"{key}: {_EXPECTED[kind].format_map(words)} is expected"
+    return f"{key}: {LANGUAGES['en'].field(kind, context)}"
+
+
+def _in_words(value: object) -> object:
+    """A bound without `.0`, and the words of a choice as they are written in the file."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value.replace("'", '"') if isinstance(value, str) else value
 
 
 def _printable(key: str) -> str:
@@ -889,7 +940,7 @@ def _check_together(settings: Settings) -> None:
         )
     if settings.subscriptions.interval < (least := settings.subscriptions.min_interval):
         raise ConfigurationError(
-            f"subscriptions.interval: at least {least} seconds are expected, see subscriptions.min_interval"
+            f"subscriptions.interval: at least {duration_of(least)} is expected: subscriptions.min_interval"
         )
     if settings.downloads.plugins:  # children may read all of it
         folder, data = settings.downloads.plugins.resolve(), settings.storage.data_dir.resolve()
@@ -926,6 +977,10 @@ def _check_preset(name: str, preset: dict[str, Any]) -> None:
     try:
         ProcessRequest.model_validate({"url": "https://preset.invalid/", **preset}, context=OF_A_CLIENT)
     except ValidationError as exc:
-        raise ConfigurationError(f"{key}.{_first_problem(exc)}") from None
+        problem, wrong = first_problem(exc), exc.errors(include_url=False)[0]
+        if wrong["type"] in ("bool_type", "int_type") and isinstance(wrong["input"], str):
+            # A variable that sets one field of a preset is a text.
+            problem += f", not a text; CLIPWIRE_PRESETS__{_printable(name).upper()} takes a JSON object"
+        raise ConfigurationError(f"{key}.{problem}") from None
     if refused := preset.keys() & {"url", "preset"}:
         raise ConfigurationError(f"{key}.{refused.pop()}: not something a preset can set")

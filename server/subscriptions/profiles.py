@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from server.api.process import with_preset
 from server.core.errors import WrongField
 from server.core.values import without_path
-from server.settings import ConfigurationError, Settings
+from server.settings import ConfigurationError, Settings, first_problem
 from server.subscriptions.subscription import SubscriptionSettings
 from server.subscriptions.task_of_item import request_of
 
@@ -95,6 +95,4 @@ def _valid(key: str, read: Callable[[], _Model]) -> _Model:
     try:
         return read()
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        said = ".".join([key, *map(str, first["loc"])])
-        raise ConfigurationError(f"{said}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise ConfigurationError(f"{key}.{first_problem(error)}") from None
