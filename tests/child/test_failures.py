@@ -150,7 +150,7 @@ def test_what_is_met_in_the_network_has_a_code(error: RequestError, expected: Fa
         (utils.UnsupportedError("http://a.test/"), Failure("unsupported_url")),
         (utils.GeoRestrictedError("not here"), Failure("geo_restricted")),
         (utils.UserNotLive(), Failure("not_live")),
-        (said("Did not get any data blocks"), Failure("incomplete", True)),
+        (said("Did not get any data blocks"), Failure("incomplete", True, hint="nothing_came")),
         (said("fragment 7 not found, unable to continue"), Failure("incomplete", True)),
         (said("RTMP download detected but rtmpdump could not be run"), Failure("unsupported_stream")),
         (RequestError("This request requires WebSocket support."), Failure("unsupported_stream")),

@@ -61,6 +61,21 @@ async def test_a_fault_has_a_code(
     assert not list((tmp_path / "t").glob("out/*"))
 
 
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/1mb.mp4?lie=-1000000", "nothing_came"),  # an empty file
+        ("/8mb.mp4?lie=-7700000", "ends_too_early"),
+        ("/1mb.mp4?cut=500000&ranges=no", None),
+    ],
+)
+async def test_a_file_that_does_not_come_whole_gets_the_hint_that_is_true(
+    jobs: Jobs, site: Site, tmp_path: Path, path: str, hint: str | None
+) -> None:
+    outcome = await jobs.download(tmp_path / "t", site.url(path))
+    assert (outcome.last["code"], outcome.last.get("hint")) == ("incomplete", hint)
+
+
 async def test_a_key_of_a_wrong_length_is_what_the_hint_says(jobs: Jobs, site: Site, tmp_path: Path) -> None:
     outcome = await jobs.download(tmp_path / "t", site.url("/texts/key-wrong.m3u8"))
     assert (broken(outcome), outcome.last["hint"]) == (("no_media", False, None), "wrong_key")

@@ -21,8 +21,10 @@ GUIDE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").partition("## Fai
 SAYING = {"JobFailed", "Failure", "Rule", "Broken", "Failed", "Requeued", "SourceRefused"}
 BETTER_HINTS = {
     "blocked_address_fake_ip",
+    "ends_too_early",
     "first_of_several",
     "missing_segments",
+    "nothing_came",
     "renew_cookies",
     "seen_age",
     "seen_captcha",

@@ -253,7 +253,8 @@ _WORDS: tuple[tuple[Code, str], ...] = (
     ("unavailable", r"\b(video|clip|channel|track|space|content)\b.* not (been )?found"),
     ("unsupported_url", r"(unsupported|invalid) url|is not a valid url|looks truncated|embed-only video"),
 )
-_NOTHING_CAME = r"did not get any data|fragment \d+ not found|file is empty|content too short"
+_NOTHING_CAME = r"did not get any data|file is empty"
+_TOO_LITTLE_CAME = r"fragment \d+ not found|content too short"
 # OpenSSL's reasons when the other side has broken off the TLS connection.
 _CUT = "UNEXPECTED_EOF|.*BAD_RECORD_MAC|RECORD_LAYER_FAILURE"
 # Python's messages for malformed URLs.
@@ -292,7 +293,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("unsupported_url", (network.RequestError,)),
     # Everything else.
     Rule("conversion_failed", (utils.PostProcessingError,)),
-    Rule("incomplete", says=re.compile(_NOTHING_CAME)),
+    Rule("incomplete", says=re.compile(_NOTHING_CAME), hint="nothing_came"),
+    Rule("incomplete", says=re.compile(_TOO_LITTLE_CAME)),
     Rule("extraction_failed", (utils.YoutubeDLError, OSError)),
 )
 
@@ -350,7 +352,8 @@ def classify(error: BaseException, trail: Trail | None = None) -> Failure:
     if own := next((link for link in errors if isinstance(link, JobFailed)), None):
         if isinstance(own, Expired):
             return Failure(own.code, expired=True)
-        return _failure(own.code if own.code in CODES else "internal")
+        failure = _failure(own.code if own.code in CODES else "internal")
+        return replace(failure, hint=own.hint) if own.hint else failure
     words = own_words(errors, trail)
     facts = [Fact.of(link) for link in errors]
     for link in errors:

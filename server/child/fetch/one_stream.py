@@ -165,7 +165,7 @@ class StreamFetcher:
         plain = is_plain(stream)
         if plain and probe.is_cut_off(path):  # sources may send no length, or a wrong one
             parts.back_to_unfinished(path)
-            raise JobFailed("incomplete", "the source sent less than the whole file")
+            raise JobFailed("incomplete", "the source sent less than the whole file", hint="ends_too_early")
         need_rate = bool(self._job.wishes.audio_quality)
         media = probe.inspect(path, self._job.ffmpeg, need_rate=need_rate)
         return Part(path, media, plain, _READING.get(media.container, ()))

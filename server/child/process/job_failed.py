@@ -22,11 +22,14 @@ OF_ERRNO: Final[dict[int, Code]] = {
 
 
 class JobFailed(Exception):
-    """A failure whose `code` is known where it is raised; `detail` is for the log."""
+    """A failure whose `code` is known where it is raised; `detail` is for the log, `hint` the key of a hint
+    that fits better than the code's own.
+    """
 
-    def __init__(self, code: Code, detail: str = "") -> None:
+    def __init__(self, code: Code, detail: str = "", hint: str | None = None) -> None:
         super().__init__(f"{code}: {detail}" if detail else code)
         self.code: Code = code
+        self.hint = hint
 
 
 class Expired(JobFailed):
