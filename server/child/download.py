@@ -6,7 +6,6 @@ Decisions: docs/decisions/films.md
 
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -35,20 +34,14 @@ class Download:
     `on_time` takes the seconds that ffmpeg has written of its output; it is called in another thread.
     """
 
-    def __init__(self, job: Job, channel: Channel, log: Log, reporter: Reporter) -> None:
-        self._job = job
-        self._wishes = job.wishes
-        self._url = job.wishes.url
-        self._directory = Path(job.directory)
-        self._channel = channel
-        self._log = log
-        self._reporter = reporter
-        self.report_alive = self._reporter.report_alive
-        self.throttle = Throttle(job.rate_limit, self.report_alive)
-        if job.rate_limit == 0:
-            self._reporter.hold(True)
-        self._child_job = ChildJob(job, channel, log, reporter, self.throttle)
-        self._files = FinishedFiles(self._child_job)
+    def __init__(self, spec: Job, channel: Channel, log: Log, reporter: Reporter) -> None:
+        self.report_alive = reporter.report_alive
+        self.throttle = Throttle(spec.rate_limit, self.report_alive)
+        if spec.rate_limit == 0:
+            reporter.hold(True)
+        self._job = ChildJob(spec, channel, log, reporter, self.throttle)
+        self._url = spec.wishes.url
+        self._files = FinishedFiles(self._job)
         self.on_time = self._files.on_time
         self._finish_asked = Event()
 
@@ -57,7 +50,7 @@ class Download:
         sent only once.
         """
         self.throttle.set_rate(bytes_per_second)
-        self._reporter.hold(bytes_per_second == 0)
+        self._job.reporter.hold(bytes_per_second == 0)
 
     def finish(self) -> None:
         """End a live recording and keep it; other downloads are not affected."""
@@ -65,7 +58,7 @@ class Download:
 
     def run(self, engine: Engine) -> dict[str, Any]:
         """Download with `engine`, which obeys `throttle`."""
-        if any(self._directory.iterdir()) and self._live.has_recording():
+        if any(self._job.directory.iterdir()) and self._live.has_recording():
             info = self._live.extract_to_go_on(engine)
             if not video_info.is_live(info):
                 if not (info and self._live.goes_on(engine, info, silent=True)):
@@ -73,7 +66,7 @@ class Download:
                 info = broadcasts.as_live(info)
         else:
             info = self._extract(engine)
-        alternatives = Alternatives(engine, lambda: self._extract(engine), self._log)
+        alternatives = Alternatives(engine, lambda: self._extract(engine), self._job.log)
         try:
             while True:
                 try:
@@ -83,12 +76,12 @@ class Download:
                         raise not_live_error(info) from refused
                     info = alternatives.instead_of(refused)
         except Exception:
-            self._reporter.send_pending()
+            self._job.reporter.send_pending()
             raise
 
     @cached_property
     def _live(self) -> LiveDownload:
-        return LiveDownload(self._child_job, self._files, self._extract, self._finish_asked)
+        return LiveDownload(self._job, self._files, self._extract, self._finish_asked)
 
     def _extract(self, engine: Engine) -> dict[str, Any]:
         """Extract the link; if it is from a list and has expired, the link that the list has now."""
@@ -96,36 +89,37 @@ class Download:
             try:
                 found = engine.first(self._url)
             except DownloadError as error:
-                if self._job.item is not None or classify(error, engine.trail).code not in EXPIRED:
+                if self._job.spec.item is not None or classify(error, engine.trail).code not in EXPIRED:
                     raise
-                link = find_new_link(self._job, engine, self._channel, self._log)
+                link = find_new_link(self._job.spec, engine, self._job.channel, self._job.log)
                 if link is None:
                     raise
-                self._log.write("the link has expired: this is what its list has for it now")
+                self._job.log.write("the link has expired: this is what its list has for it now")
                 self._url = link
                 found = engine.first(link)
             info = broadcasts.check_broadcast(engine, found, self.report_alive)
         except NotLive as error:
-            self._channel.send("described", video_info=video_info.video_info(error.info))
+            self._job.channel.send("described", video_info=video_info.video_info(error.info))
             raise
         except DownloadError as error:
-            if self._wishes.format or classify(error, engine.trail).code != "format_unavailable":
+            if self._job.wishes.format or classify(error, engine.trail).code != "format_unavailable":
                 raise
-            if options.wants_only_audio(self._wishes):
+            if options.wants_only_audio(self._job.wishes):
                 raise JobFailed("no_audio") from error
-            if options.wants_only_picture(self._wishes):
+            if options.wants_only_picture(self._job.wishes):
                 raise JobFailed("no_video") from error
             raise
-        return video_info.with_words_of_list(info, self._job.says) if self._job.says else info
+        words = self._job.spec.says
+        return video_info.with_words_of_list(info, words) if words else info
 
     def _download(self, engine: Engine, info: dict[str, Any]) -> dict[str, Any]:
         """Say what was found, and download it. Raises `Refused` if nothing usable of a stream comes."""
-        clip = self._wishes.clip
+        clip = self._job.wishes.clip
         about = clip_parts.describe_clip(info, clip) if clip else dict(info)
         self._describe(engine, info, about)
         if video_info.is_live(info):
             return self._live.record(engine, info)
-        return FilmDownload(self._child_job, self._files, engine, info, about).run()
+        return FilmDownload(self._job, self._files, engine, info, about).run()
 
     def _describe(self, engine: Engine, info: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Report the facts about the film, and which other formats its source offers: remedies need these if
@@ -136,10 +130,10 @@ class Download:
         sound_alone = sum(
             one.get("vcodec") == "none" and one.get("acodec") != "none" for one in offered or ()
         )
-        has_pictures = bool(info.get("thumbnails")) or (self._directory / PREVIEW).exists()
-        starts = options.wants_media(self._wishes) and not has_pictures and not video_info.is_live(info)
-        film_duration = (video_info.number(info.get("duration")) or 0) if self._wishes.clip else None
-        self._channel.send(
+        has_pictures = bool(info.get("thumbnails")) or (self._job.directory / PREVIEW).exists()
+        starts = options.wants_media(self._job.wishes) and not has_pictures and not video_info.is_live(info)
+        film_duration = (video_info.number(info.get("duration")) or 0) if self._job.wishes.clip else None
+        self._job.channel.send(
             "described",
             video_info=video_info.video_info(about),
             **video_info.without_none(

@@ -64,19 +64,13 @@ class FilmDownload:
 
     def __init__(
         self,
-        child_job: ChildJob,
+        job: ChildJob,
         finished_files: FinishedFiles,
         engine: Engine,
         info: dict[str, Any],
         about: dict[str, Any],
     ) -> None:
-        self._job = child_job.job
-        self._wishes = child_job.job.wishes
-        self._directory = Path(child_job.job.directory)
-        self._channel = child_job.channel
-        self._log = child_job.log
-        self._reporter = child_job.reporter
-        self._throttle = child_job.throttle
+        self._job = job
         self._finished_files = finished_files
         self._engine = engine
         self._info = info
@@ -86,35 +80,36 @@ class FilmDownload:
         streams = list(chain(*self._sections))
         self._meter = Meter(
             [each.progress for each in streams],
-            _ENCODING_SHARE if outputs.encodes(self._wishes) else _COPYING_SHARE,
+            _ENCODING_SHARE if outputs.encodes(self._job.wishes) else _COPYING_SHARE,
         )
         chosen = [[each.stream for each in section] for section in self._sections]
-        self._facts = FilmFacts(self._wishes, chosen, duration)
+        self._facts = FilmFacts(self._job.wishes, chosen, duration)
 
     def run(self) -> dict[str, Any]:
         """Return the fields of the event `produced`. Raises `Refused` if nothing usable of a stream comes."""
-        wishes, info, about = self._wishes, self._info, self._about
+        job, info, about = self._job, self._info, self._about
+        wishes = job.wishes
         # What earlier attempts have fetched of these streams stays in the directory.
         streams = list(chain(*self._sections))
         self._check_size(sum(each.stream.get("filesize") or 0 for each in streams))
-        subtitling = Subtitling(self._job, info, self._log) if options.wants_subtitles(wishes) else None
+        subtitling = Subtitling(job.spec, info, job.log) if options.wants_subtitles(wishes) else None
         if subtitling and subtitling.has_left_out:
-            self._channel.send("described", video_info={}, hint="some_subtitles")
+            job.channel.send("described", video_info={}, hint="some_subtitles")
         names = [each.path.name for each in streams]
         resumes = yt_dlp_parts.fits("fragments") and yt_dlp_parts.fits("resuming")
-        parts.prepare(self._directory, [*names, *(subtitling.names if subtitling else ())], resumes=resumes)
+        parts.prepare(job.directory, [*names, *(subtitling.names if subtitling else ())], resumes=resumes)
         pictures, cover = self._finished_files.make_pictures(self._engine, info)
         self._learn(
             sizes=self._meter.sizes,
             chapters=wishes.split_chapters and bool(video_info.chapters_of(info)),
         )
-        playable = PlayableNote(self._directory, names, in_one=not wishes.clip)
-        self._reporter.send("download_started")
+        playable = PlayableNote(job.directory, names, in_one=not wishes.clip)
+        job.reporter.send("download_started")
         sponsor_spans, subtitles = list[Span](), list[Subtitle]()
-        with self._reporter.fetching():
+        with job.reporter.fetching():
             if wishes.sponsorblock:
                 sponsor_spans = sponsorblock.find_segments(
-                    self._engine, info, wishes.sponsorblock, self._job.sponsorblock_api, self._log
+                    self._engine, info, wishes.sponsorblock, job.spec.sponsorblock_api, job.log
                 )
                 self._learn(left_out=sponsor_spans)
             if subtitling:
@@ -122,7 +117,7 @@ class FilmDownload:
             fetched = self._fetch(playable)
             fetched_bytes = playable.complete()
         if any(parts.gap_note_of(each.path).exists() for each in streams):
-            self._channel.send("described", video_info={}, hint="with_gaps")
+            job.channel.send("described", video_info={}, hint="with_gaps")
 
         film = self._put_together(fetched, sponsor_spans, subtitles, subtitling)
         texts = subtitling.write_embedded(film.subtitles, film.duration) if subtitling else ()
@@ -136,9 +131,9 @@ class FilmDownload:
 
     def _streams_to_fetch(self, duration: float | None) -> list[list[StreamToFetch]]:
         """Return the streams of each section of the film; most films have one section."""
-        if not options.wants_media(self._wishes):
+        if not options.wants_media(self._job.wishes):
             return []
-        clip = self._wishes.clip
+        clip = self._job.wishes.clip
         sections = [
             [
                 (clip_parts.without_sizes(stream) if clip else stream, parts.name_of(stream, number, clip))
@@ -148,22 +143,21 @@ class FilmDownload:
         ]
         progress = iter(progress_of_streams((stream for stream, _ in chain(*sections)), duration))
         return [
-            [StreamToFetch(stream, self._directory / name, next(progress)) for stream, name in section]
+            [StreamToFetch(stream, self._job.directory / name, next(progress)) for stream, name in section]
             for section in sections
         ]
 
     def _fetch(self, playable: PlayableNote) -> list[list[Part]]:
         """Fetch the streams; return the parts of each section."""
-        fetching: StreamFetcher | ClipFetcher = StreamFetcher(self._engine, self._job, self._log)
-        if self._wishes.clip and len(self._sections) == 1:
-            fetching = ClipFetcher(
-                self._engine, self._job, self._wishes.clip, self._log, self._finished_files.convert
-            )
+        spec, clip, log = self._job.spec, self._job.wishes.clip, self._job.log
+        fetching: StreamFetcher | ClipFetcher = StreamFetcher(self._engine, spec, log)
+        if clip and len(self._sections) == 1:
+            fetching = ClipFetcher(self._engine, spec, clip, log, self._finished_files.convert)
         fetched = list[list[Part]]()
         for section in self._sections:
             fetched.append([])
             for each in section:
-                self._throttle.pace(0)  # while paused, open no connection that would only be idle
+                self._job.throttle.pace(0)  # while paused, open no connection that would only be idle
                 on_event = partial(self._on_event, each.progress, playable)
                 fetched[-1].append(fetching.fetch(each.stream, each.path, on_event))
         return fetched
@@ -176,19 +170,19 @@ class FilmDownload:
         subtitling: Subtitling | None,
     ) -> CutFilm:
         """Join the sections, and cut out what is not kept."""
-        wishes, ffmpeg = self._wishes, self._job.ffmpeg
+        wishes, ffmpeg = self._job.wishes, self._job.spec.ffmpeg
         whole = list(chain(*sections))
         if len(sections) > 1:
-            whole = [parts.join(self._directory, sections, ffmpeg, self._finished_files.convert)]
+            whole = [parts.join(self._job.directory, sections, ffmpeg, self._finished_files.convert)]
         film = CutFilm(whole, ALL, [], subtitles)
         if wishes.clip or sponsor_spans:
-            trimming = Trimming(self._job, sponsor_spans, self._log, self._finished_files.convert)
+            trimming = Trimming(self._job.spec, sponsor_spans, self._job.log, self._finished_files.convert)
             cut_parts, kept = trimming.cut_to_kept(whole)
             film = replace(film, parts=cut_parts, kept=kept)
         if subtitling:
             film = replace(film, subtitles=subtitling.retime(subtitles, film.kept))
         chapters = list[ChapterSpan]()
-        if whole and (wishes.embed_metadata or wishes.split_chapters or self._job.tells_about):
+        if whole and (wishes.embed_metadata or wishes.split_chapters or self._job.spec.tells_about):
             # The source's chapters, else those in the file, at the times of what is kept.
             chapters = video_info.chapters_of(self._info)
             if not chapters and len(whole) == 1 and whole[0].plain and not wishes.clip:
@@ -205,21 +199,21 @@ class FilmDownload:
         aspect = next((float(ratio) for ratio in ratios if ratio not in (None, 0, 1)), None)
         files = self._finished_files.convert_parts(film.parts, extras, self._meter, aspect, film.kept)
         main = files.get("video") or files.get("audio")
-        if self._wishes.split_chapters and main and not film.chapters:
-            self._log.write("chapters: there are none")
-        elif self._wishes.split_chapters and main:
-            self._reporter.convert(self._meter.of_convert(0), self._meter.downloaded)
+        if self._job.wishes.split_chapters and main and not film.chapters:
+            self._job.log.write("chapters: there are none")
+        elif self._job.wishes.split_chapters and main:
+            self._job.reporter.convert(self._meter.of_convert(0), self._meter.downloaded)
             tags = extras.tags.tags if extras.tags else None
-            path = self._directory / parts.OUT / main
+            path = self._job.directory / parts.OUT / main
             files |= splitting.split(
-                path, film.chapters, extras.subtitles, tags, self._finished_files.convert, self._log.write
+                path, film.chapters, extras.subtitles, tags, self._finished_files.convert, self._job.log.write
             )
         return files
 
     def _measure_duration(self, film: CutFilm, files: Mapping[str, str]) -> float | None:
         """Return the duration of the file that was made, in seconds: the page may state a wrong one."""
         main = files.get("video") or files.get("audio")
-        index = probe.read_index(self._directory / parts.OUT / main) if main else None
+        index = probe.read_index(self._job.directory / parts.OUT / main) if main else None
         if index and index.duration is not None:
             return index.duration
         if len(film.kept.spans) > 1:
@@ -235,10 +229,10 @@ class FilmDownload:
         known = replace(self._facts, **facts)
         if known != self._facts:
             self._facts = known
-            self._reporter.need(disk_estimate.estimate_bytes(known) or 0)
+            self._job.reporter.need(disk_estimate.estimate_bytes(known) or 0)
 
     def _check_size(self, size: int) -> None:
-        most = self._job.max_filesize
+        most = self._job.spec.max_filesize
         if most is not None and size > most:
             raise JobFailed("too_large", f"{size} of at most {most} bytes")
 
@@ -247,12 +241,12 @@ class FilmDownload:
         came_in = progress.update(event)
         self._check_size(self._meter.at_least)
         self._learn(sizes=self._meter.sizes)
-        self._reporter.download(self._meter, {**event, "speed": self._throttle.speed(event, came_in)})
+        self._job.reporter.download(self._meter, {**event, "speed": self._job.throttle.speed(event, came_in)})
         if not event.get("paced"):  # else the proxy has paced these bytes
             playable.check()
-            self._throttle.pace(came_in)
+            self._job.throttle.pace(came_in)
 
     def _on_bytes(self, came_in: int) -> None:
         """Pace `came_in` bytes of something other than the streams: of subtitles."""
-        self._reporter.report_alive()
-        self._throttle.pace(came_in)
+        self._job.reporter.report_alive()
+        self._job.throttle.pace(came_in)

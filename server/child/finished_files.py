@@ -20,7 +20,7 @@ from server.child.process.channel import Channel
 from server.child.process.job_failed import JobFailed
 from server.child.process.log import Log
 from server.child.process.progress import Meter, Reporter, Throttle, each_second
-from server.core.jobs import Job
+from server.core.jobs import Job, Wishes
 
 LONGEST_TITLE: Final = 300
 """Characters of a chapter's title that are sent to the server; its tags have all of it."""
@@ -28,49 +28,52 @@ LONGEST_TITLE: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class ChildJob:
-    """The job of this child, where it reports to, and `throttle`, which paces what it fetches."""
+    """What this child is asked for (`spec`), where it reports to, and what paces it (`throttle`)."""
 
-    job: Job
+    spec: Job
     channel: Channel
     log: Log
     reporter: Reporter
     throttle: Throttle
 
+    @property
+    def wishes(self) -> Wishes:
+        return self.spec.wishes
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.spec.directory)
+
 
 class FinishedFiles:
     """The files of one job. `meter` of its methods tells the reporter how far the job is."""
 
-    def __init__(self, child_job: ChildJob) -> None:
-        self._job = child_job.job
-        self._wishes = child_job.job.wishes
-        self._directory = Path(child_job.job.directory)
-        self._channel = child_job.channel
-        self._log = child_job.log
-        self._reporter = child_job.reporter
+    def __init__(self, job: ChildJob) -> None:
+        self._job = job
         self._meter = Meter([])
         self._converting = 0.0  # seconds of the film that ffmpeg converts
 
     def on_time(self, seconds: float) -> None:
         """Report that ffmpeg has written `seconds` of its output; called in another thread."""
         if self._converting:
-            self._reporter.convert(self._meter.of_convert(seconds / self._converting))
+            self._job.reporter.convert(self._meter.of_convert(seconds / self._converting))
         else:
-            self._reporter.report_alive()
+            self._job.reporter.report_alive()
 
     def make_pictures(self, engine: Engine, info: Mapping[str, Any]) -> tuple[dict[str, str], Path | None]:
         """Make the preview; return the thumbnail (kind -> name) and the path of the cover, if wanted."""
-        preview, full_size, cover = self._directory / PREVIEW, None, None
-        asked_for, embedded = "thumbnail" in self._wishes.outputs, self._wishes.embed_metadata
+        preview, full_size, cover = self._job.directory / PREVIEW, None, None
+        asked_for, embedded = "thumbnail" in self._job.wishes.outputs, self._job.wishes.embed_metadata
         if info.get("thumbnails") and (asked_for or embedded or not preview.exists()):
-            thumbnails = Thumbnails(engine, self._job.ffmpeg, self._directory, self._log)
+            thumbnails = Thumbnails(engine, self._job.spec.ffmpeg, self._job.directory, self._job.log)
             if source := thumbnails.fetch(info):
                 full_size = (
-                    thumbnails.make_full_size(source, self._directory / parts.OUT) if asked_for else None
+                    thumbnails.make_full_size(source, self._job.directory / parts.OUT) if asked_for else None
                 )
                 cover = thumbnails.make_cover(source) if embedded else None
         if preview.exists():
-            self._channel.send("previewed")
-        if self._wishes.outputs == ("thumbnail",) and full_size is None:
+            self._job.channel.send("previewed")
+        if self._job.wishes.outputs == ("thumbnail",) and full_size is None:
             raise JobFailed("no_thumbnail")
         return {"thumbnail": full_size.name} if full_size else {}, cover
 
@@ -82,13 +85,13 @@ class FinishedFiles:
         cover: Path | None,
     ) -> WrittenTags | None:
         """Write the metadata to embed; None if none is wanted."""
-        if not self._wishes.embed_metadata:
+        if not self._job.wishes.embed_metadata:
             return None
         sounds = (stream for stream in streams if stream.get("acodec") != "none")
         languages = (sound.get("language") for sound in sounds)
         language = next((name for name in languages if isinstance(name, str)), None)
         return embedding.write_tags(
-            Tags(video_info.tags_of(info), chapters, cover, language), self._directory
+            Tags(video_info.tags_of(info), chapters, cover, language), self._job.directory
         )
 
     def convert_parts(
@@ -103,15 +106,15 @@ class FinishedFiles:
         if not film_parts:
             return {}
         self._meter = meter
-        plan = outputs.plan(self._wishes, film_parts, aspect, extras, kept)
+        plan = outputs.plan(self._job.wishes, film_parts, aspect, extras, kept)
         self._converting = 1.0
         if plan.made:
             self._converting = max(part.media.duration or 0 for part in plan.inputs) or 1.0
-            self._reporter.convert(self._meter.of_convert(0), self._meter.downloaded)
-        return making.make_files(plan, self._directory / parts.OUT, self.convert, self._log.write)
+            self._job.reporter.convert(self._meter.of_convert(0), self._meter.downloaded)
+        return making.make_files(plan, self._job.directory / parts.OUT, self.convert, self._job.log.write)
 
     def convert(self, arguments: list[str]) -> None:
-        run_ffmpeg.convert(self._job.ffmpeg, arguments, self._log.write)
+        run_ffmpeg.convert(self._job.spec.ffmpeg, arguments, self._job.log.write)
 
     def flush(
         self,
@@ -128,10 +131,10 @@ class FinishedFiles:
         """
         if not files:
             raise JobFailed("no_subtitles")  # for every other output an error was raised before
-        out = self._directory / parts.OUT
-        with each_second(self._reporter.report_alive):  # a slow disk is no stall
+        out = self._job.directory / parts.OUT
+        with each_second(self._job.reporter.report_alive):  # a slow disk is no stall
             sums = {name: making.flush(out / name) for name in files.values()}
-            for folder in (out, self._directory):
+            for folder in (out, self._job.directory):
                 making.flush_names(folder)
         sizes = {kind: (out / name).stat().st_size for kind, name in files.items()}
         titles = {f"chapter.{number}": each.title for number, each in enumerate(chapters, 1)}
@@ -147,10 +150,10 @@ class FinishedFiles:
                     "sha256": sums[name].sha256,
                     "crc32": sums[name].crc32,
                     **({"title": title[:LONGEST_TITLE]} if (title := titles.get(kind)) else {}),
-                    "codec": outputs.codec_of(out / name, kind, self._wishes, sources),
+                    "codec": outputs.codec_of(out / name, kind, self._job.wishes, sources),
                 }
                 for kind, name in files.items()
             },
             "video_info": video_info.video_info(info, main, main_size, cut=kept != ALL),
-            **({"about": video_info.about(info, chapters)} if self._job.tells_about else {}),
+            **({"about": video_info.about(info, chapters)} if self._job.spec.tells_about else {}),
         }

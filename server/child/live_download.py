@@ -41,26 +41,20 @@ class LiveDownload:
 
     def __init__(
         self,
-        child_job: ChildJob,
+        job: ChildJob,
         finished_files: FinishedFiles,
         extract: Callable[[Engine], dict[str, Any]],
         finish_asked: Event,
     ) -> None:
-        self._job = child_job.job
-        self._wishes = child_job.job.wishes
-        self._directory = Path(child_job.job.directory)
-        self._channel = child_job.channel
-        self._log = child_job.log
-        self._reporter = child_job.reporter
-        self._throttle = child_job.throttle
+        self._job = job
         self._finished_files = finished_files
         self._extract = extract
         self._finish_asked = finish_asked
 
     def has_recording(self) -> bool:
         """Whether an earlier attempt has recorded anything; pieces that are not kept are deleted."""
-        recorded_pieces.delete_unkept(self._directory)
-        return recorded_pieces.have_media(self._directory, self._job.ffmpeg)
+        recorded_pieces.delete_unkept(self._job.directory)
+        return recorded_pieces.have_media(self._job.directory, self._job.spec.ffmpeg)
 
     def extract_to_go_on(self, engine: Engine) -> dict[str, Any]:
         """Extract the link of a broadcast that an earlier attempt has recorded. Raises retryable errors.
@@ -88,7 +82,7 @@ class LiveDownload:
         """Whether the broadcast goes on; False also if a client ends the recording meanwhile."""
 
         def tick() -> None:
-            self._reporter.report_alive()
+            self._job.reporter.report_alive()
             if self._finish_asked.is_set():
                 raise StopWaiting
 
@@ -98,27 +92,27 @@ class LiveDownload:
 
     def record(self, engine: Engine, info: Mapping[str, Any]) -> dict[str, Any]:
         """Record the broadcast until it or a client ends it; return the fields of the event `produced`."""
-        streams = list(chain(*youtube_dl.streams_of(info))) if options.wants_media(self._wishes) else []
-        if self._wishes.live == "reject":
+        streams = list(chain(*youtube_dl.streams_of(info))) if options.wants_media(self._job.wishes) else []
+        if self._job.wishes.live == "reject":
             raise JobFailed("live_rejected")
         if not recording.can_record(streams):
             raise JobFailed("live_unsupported")
-        if options.wants_subtitles(self._wishes) or self._wishes.split_chapters:
-            self._log.write("a recording has neither subtitles nor chapters of its own")
-        parts.prepare(self._directory, [recorded_pieces.PREFIX])
+        if options.wants_subtitles(self._job.wishes) or self._job.wishes.split_chapters:
+            self._job.log.write("a recording has neither subtitles nor chapters of its own")
+        parts.prepare(self._job.directory, [recorded_pieces.PREFIX])
         pictures, cover = self._finished_files.make_pictures(engine, info)
-        self._reporter.send("download_started")
+        self._job.reporter.send("download_started")
         if not streams:
             return self._finished_files.flush(info, pictures)
-        progress, began, most = StreamProgress(), time.monotonic(), self._job.max_filesize
+        progress, began, most = StreamProgress(), time.monotonic(), self._job.spec.max_filesize
         meter = Meter([progress], convert=1.0)  # a broadcast has no known length: progress stays at 20
 
         def on_size(size: int, came_in: int) -> None:
             progress.done = size
             if most is not None and size > _FULL * most and not self._finish_asked.is_set():
-                self._log.write(f"as large as is allowed: {size} of {most} bytes")
+                self._job.log.write(f"as large as is allowed: {size} of {most} bytes")
                 self._finish_asked.set()
-            self._reporter.download(meter, {"speed": came_in / (time.monotonic() - began)})
+            self._job.reporter.download(meter, {"speed": came_in / (time.monotonic() - began)})
 
         def next_streams(silent: bool) -> list[dict[str, Any]] | None:
             """Return the streams to record after an interruption; None if the broadcast is over, the same
@@ -137,39 +131,40 @@ class LiveDownload:
 
         has_ended = partial(broadcasts.have_ended, engine)
         if any(map(guarded_ffmpeg.is_dash, streams)):
-            packet_times.note_dash(self._directory)
-        if not (recorded_pieces.have_media(self._directory, self._job.ffmpeg) and has_ended(streams)):
+            packet_times.note_dash(self._job.directory)
+        spec, directory = self._job.spec, self._job.directory
+        if not (recorded_pieces.have_media(directory, spec.ffmpeg) and has_ended(streams)):
             Recording(
-                self._directory,
-                self._job,
-                self._log,
+                directory,
+                spec,
+                self._job.log,
                 on_size,
                 next_streams,
                 has_ended,
                 engine,
                 broadcasts.from_first_read(engine, streams),
-            ).run(streams, self._finish_asked, partial(self._throttle.pace, stops=False))
+            ).run(streams, self._finish_asked, partial(self._job.throttle.pace, stops=False))
         return self._finish_recording(info, pictures, cover, meter)
 
     def finish_earlier_recording(self, engine: Engine, info: dict[str, Any]) -> dict[str, Any]:
         """Make the files of what earlier attempts have recorded; `info` is empty if the page is gone."""
         about = info | {"is_live": True}  # what is told of every recording
         if info:
-            self._channel.send("described", video_info=video_info.video_info(about))
-        parts.prepare(self._directory, [recorded_pieces.PREFIX])
+            self._job.channel.send("described", video_info=video_info.video_info(about))
+        parts.prepare(self._job.directory, [recorded_pieces.PREFIX])
         pictures, cover = self._finished_files.make_pictures(engine, about)
-        self._reporter.send("download_started")
+        self._job.reporter.send("download_started")
         return self._finish_recording(about, pictures, cover, Meter([]))
 
     def _finish_recording(
         self, info: Mapping[str, Any], pictures: Mapping[str, str], cover: Path | None, meter: Meter
     ) -> dict[str, Any]:
         """Make the files of what was recorded."""
-        packet_times.check_pieces(self._directory, self._job.ffmpeg, self._reporter.report_alive)
-        recorded = [recorded_pieces.join_pieces(self._directory, self._job.ffmpeg)]
+        packet_times.check_pieces(self._job.directory, self._job.spec.ffmpeg, self._job.reporter.report_alive)
+        recorded = [recorded_pieces.join_pieces(self._job.directory, self._job.spec.ffmpeg)]
         # Without the chapters, whose times are the broadcast's, not the recording's.
         extras = Extras(tags=self._finished_files.write_tags(info, (), (), cover))
         files = self._finished_files.convert_parts(recorded, extras, meter)
         main = next(files[kind] for kind in ("video", "audio") if kind in files)
-        media = probe.inspect(self._directory / parts.OUT / main, self._job.ffmpeg)
+        media = probe.inspect(self._job.directory / parts.OUT / main, self._job.spec.ffmpeg)
         return self._finished_files.flush({**info, "duration": None}, {**files, **pictures}, [media])
