@@ -3,19 +3,43 @@
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import NamedTuple
 
 from server.core.library import Library
-from server.library.placements import REASONS, FileSet, PlacedFile, Reason, folded
+from server.library.placements import REASONS, FileSet, PlacedFile, Reason, SetState, folded
 from server.storage.statements import Row, Statements
 
 log = logging.getLogger(__name__)
 # The signal that a placement, or the check of a subscription, is due earlier than before. Nodes of earlier
 # releases know it by this name.
 DUE_SOONER = "looks"
-SET_COLUMNS = """
-    set_id, holder, key, task_id, wanted, state, reason, about, show, folder, series, day, day_index,
-    shares, not_before, lease_until, try_no, tries, placed_at"""
+
+
+class SetRow(NamedTuple):
+    """A row of `file_sets`; see `FileSet`."""
+
+    set_id: str
+    holder: str
+    key: str
+    task_id: str
+    wanted: str
+    state: SetState
+    reason: str | None
+    about: str
+    show: str | None
+    folder: str | None
+    series: str | None  # the folder, folded
+    day: str | None
+    day_index: int | None
+    shares: str | None
+    not_before: float
+    lease_until: float | None
+    try_no: int
+    tries: int
+    placed_at: float | None
+
+
+SET_COLUMNS = ", ".join(SetRow._fields)
 FILE_COLUMNS = "path, set_id, kind, size, sha256, state"
 _LOCKED = f"UPDATE file_sets SET try_no = try_no WHERE set_id = ? RETURNING {SET_COLUMNS}"  # noqa: S608
 _FILES = f"SELECT {FILE_COLUMNS} FROM placed WHERE set_id = ? ORDER BY folded"  # noqa: S608
@@ -60,14 +84,28 @@ def wanted_row(one: FileSet) -> str:
     return one.wanted.model_dump_json(exclude_unset=True, exclude_none=True)
 
 
-def set_row(one: FileSet) -> Row:
-    return (
-        one.set_id, one.holder, one.key, one.task_id,
-        wanted_row(one), one.state, reason_row(one.reason, one.blocked_by),
-        json.dumps(one.about, ensure_ascii=False), one.show, one.folder,
-        None if one.folder is None else folded(one.folder), one.day, one.day_index, one.shares,
-        one.not_before, one.lease_until, one.try_no, one.tries, one.placed_at,
-    )  # fmt: skip
+def set_row(one: FileSet) -> SetRow:
+    return SetRow(
+        set_id=one.set_id,
+        holder=one.holder,
+        key=one.key,
+        task_id=one.task_id,
+        wanted=wanted_row(one),
+        state=one.state,
+        reason=reason_row(one.reason, one.blocked_by),
+        about=json.dumps(one.about, ensure_ascii=False),
+        show=one.show,
+        folder=one.folder,
+        series=None if one.folder is None else folded(one.folder),
+        day=one.day,
+        day_index=one.day_index,
+        shares=one.shares,
+        not_before=one.not_before,
+        lease_until=one.lease_until,
+        try_no=one.try_no,
+        tries=one.tries,
+        placed_at=one.placed_at,
+    )
 
 
 def readable_sets(rows: Iterable[Row]) -> Iterator[FileSet]:
@@ -76,19 +114,31 @@ def readable_sets(rows: Iterable[Row]) -> Iterator[FileSet]:
     """
     for row in rows:
         try:
-            yield _read(*row)
+            yield _read(SetRow(*row))
         except ValueError:
             log.error("set %s of the library cannot be read: it is damaged, or of a newer release", row[0])
 
 
-def _read(
-    set_id: str, holder: str, key: str, task_id: str, wanted: str, state: Any, reason: str | None,
-    about: str, show: str | None, folder: str | None, _series: str | None, day: str | None,
-    day_index: int | None, shares: str | None, not_before: float, lease_until: float | None, try_no: int,
-    tries: int, placed_at: float | None,
-) -> FileSet:  # fmt: skip
+def _read(row: SetRow) -> FileSet:
+    reason, blocked_by = read_reason(row.reason)
     return FileSet(
-        set_id, holder, key, task_id, Library.model_validate_json(wanted, extra="ignore"), state,
-        *read_reason(reason), json.loads(about), show, folder, day, day_index, shares, not_before,
-        lease_until, try_no, tries, placed_at,
-    )  # fmt: skip
+        set_id=row.set_id,
+        holder=row.holder,
+        key=row.key,
+        task_id=row.task_id,
+        wanted=Library.model_validate_json(row.wanted, extra="ignore"),
+        state=row.state,
+        reason=reason,
+        blocked_by=blocked_by,
+        about=json.loads(row.about),
+        show=row.show,
+        folder=row.folder,
+        day=row.day,
+        day_index=row.day_index,
+        shares=row.shares,
+        not_before=row.not_before,
+        lease_until=row.lease_until,
+        try_no=row.try_no,
+        tries=row.tries,
+        placed_at=row.placed_at,
+    )

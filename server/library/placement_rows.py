@@ -57,17 +57,18 @@ MOST_PATHS = 50  # of a status
 FILMS = ("video", "audio")
 MARK = ".clipwire-library"  # a path that no file of a set has
 _DUE = f"""
-    SELECT {SET_COLUMNS} FROM file_sets WHERE state <> 'placed' AND (not_before <= ? OR not_before > ?)
-        AND (lease_until IS NULL OR lease_until <= ? OR lease_until > ?)
-    ORDER BY not_before, set_id LIMIT ?"""  # noqa: S608
+    SELECT {SET_COLUMNS} FROM file_sets
+    WHERE state <> 'placed' AND (not_before <= :now OR not_before > :latest)
+        AND (lease_until IS NULL OR lease_until <= :now OR lease_until > :latest_lease)
+    ORDER BY not_before, set_id LIMIT :most"""  # noqa: S608
 # A set that is requested anew keeps its lease: its holder may be about to delete or move a file, and ends the
 # lease when that is over.
 _LEASE = "UPDATE file_sets SET lease_until = ?, try_no = try_no + 1 WHERE set_id = ?"
 _UNREADABLE = "UPDATE file_sets SET not_before = ? WHERE set_id = ?"  # it is asked for again then
 # As for `_DUE`, what a clock that was ahead has put off is due.
 _SOONEST = """
-    SELECT min(CASE WHEN lease_until > not_before AND lease_until <= ? THEN lease_until
-        WHEN not_before > ? THEN 0 ELSE not_before END) FROM file_sets WHERE state <> 'placed'"""
+    SELECT min(CASE WHEN lease_until > not_before AND lease_until <= :latest_lease THEN lease_until
+        WHEN not_before > :latest THEN 0 ELSE not_before END) FROM file_sets WHERE state <> 'placed'"""
 # Locks the row as well, so that only the holder of the lease writes next.
 _OURS = "UPDATE file_sets SET try_no = try_no WHERE set_id = ? AND try_no = ? RETURNING 1"
 _FOLDER = "SELECT folder FROM file_sets WHERE show = ? AND set_id <> ? ORDER BY set_id LIMIT 1"
@@ -187,7 +188,8 @@ class PlacementRows:
         """Seconds until a set is due, at most 0 if one is; None if there is nothing to do."""
 
         async def work(tables: Statements) -> list[Row]:
-            return await tables.fetch(_SOONEST, (now + MOST_LEASE, now + LATEST))
+            values = {"latest": now + LATEST, "latest_lease": now + MOST_LEASE}
+            return await tables.fetch(_SOONEST, values)
 
         [(at,)] = await self._transactions.read(work)
         return None if at is None else at - now
@@ -198,7 +200,12 @@ class PlacementRows:
         async def work(tables: Tables) -> list[Claimed]:
             await tables.alone()
             claimed = list[Claimed]()
-            values = (now, now + LATEST, now, now + MOST_LEASE, most + MOST_INHERITED)
+            values = {
+                "now": now,
+                "latest": now + LATEST,
+                "latest_lease": now + MOST_LEASE,
+                "most": most + MOST_INHERITED,
+            }
             for row in await tables.fetch(_DUE, values):
                 if len(claimed) >= most:
                     break

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from server.core.clock import Clock
@@ -101,6 +102,7 @@ _AGAIN = """
 _ADD_NOTICE = """
     INSERT INTO deliveries (delivery_id, subscription_id, kind, target, receiver, status, next_at)
     VALUES {rows}"""
+# The columns are those of `_DeliveryRow`.
 _COLUMNS = """
     SELECT deliveries.number, delivery_id, deliveries.task_id, kind, target, tasks.number, deliveries.status,
         attempts, step, last_error, {seconds}
@@ -319,24 +321,34 @@ async def _named(tables: Statements, delivery_ids: Sequence[str], owner: str | N
     return list(readable(_read, sorted(rows)))
 
 
-def _read(
-    number: int,
-    delivery_id: str,
-    task_id: str | None,
-    kind: Kind,
-    target: str,
-    task_number: int | None,
-    status: str,
-    attempts: int,
-    step: int,
-    last_error: str | None,
-    next_at: float | None,
-) -> Delivery:
-    addressee = Addressee(kind, target)
-    told = (
-        SubscriptionNotice.model_validate_json(status, extra="ignore")
-        if task_number is None
-        else read_status(task_number, status)
+class _DeliveryRow(NamedTuple):
+    number: int
+    delivery_id: str
+    task_id: str | None
+    kind: Kind
+    target: str
+    task_number: int | None
+    status: str
+    attempts: int
+    step: int
+    last_error: str | None
+    next_at: float | None
+
+
+def _read(*columns: Any) -> Delivery:
+    row = _DeliveryRow(*columns)
+    return Delivery(
+        delivery_id=row.delivery_id,
+        number=row.number,
+        task_id=row.task_id or "",
+        addressee=Addressee(row.kind, row.target),
+        status=(
+            SubscriptionNotice.model_validate_json(row.status, extra="ignore")
+            if row.task_number is None
+            else read_status(row.task_number, row.status)
+        ),
+        attempts=row.attempts,
+        step=row.step,
+        last_error=row.last_error,
+        next_at=None if row.next_at is None else datetime.fromtimestamp(row.next_at, UTC),
     )
-    moment = None if next_at is None else datetime.fromtimestamp(next_at, UTC)
-    return Delivery(delivery_id, number, task_id or "", addressee, told, attempts, step, last_error, moment)

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,9 +17,8 @@ from server.subscriptions.subscription import Findings, StoredItem, StoredSubscr
 log = logging.getLogger(__name__)
 
 SOURCE_ALIAS = "source "  # before the key of a source, as an alias of the one that it had before it moved
-COLUMNS = """
-    subscription_id, number, revision, url, source_key, manner, scope, wanted, findings, next_check_at,
-    lease_until, check_no, created_at, owner, created_by"""
+_FIELDS = [field.name for field in fields(StoredSubscription)]
+COLUMNS = ", ".join(_FIELDS)
 OF_OWNER = " AND owner = ?"
 BY_ID = f"SELECT {COLUMNS} FROM subscriptions WHERE subscription_id = ?"  # noqa: S608
 _SAME = "SELECT subscription_id, owner FROM subscriptions WHERE source_key = ? AND wish = ?"
@@ -162,23 +161,18 @@ def subscription_row(one: StoredSubscription, wish: str) -> Row:
     )  # fmt: skip
 
 
-def read_subscription(
-    subscription_id: str, number: int, revision: int, url: str, source_key: str, manner: str, scope: str,
-    wanted: str, findings: str, next_check_at: float | None, lease_until: float | None, check_no: int,
-    created_at: float, owner: str | None, created_by: str | None,
-) -> StoredSubscription:  # fmt: skip
-    return StoredSubscription(
-        subscription_id, number, revision, url, source_key, manner, scope, _read_settings(wanted),
-        Findings.model_validate_json(findings), next_check_at, lease_until, check_no, created_at, owner,
-        created_by,
-    )  # fmt: skip
+def _read_subscription(row: Row) -> StoredSubscription:
+    columns = dict(zip(_FIELDS, row, strict=True))
+    columns["wanted"] = _read_settings(columns["wanted"])
+    columns["findings"] = Findings.model_validate_json(columns["findings"])
+    return StoredSubscription(**columns)
 
 
 def readable(rows: Iterable[Row]) -> Iterator[StoredSubscription]:
     """A damaged one, or one with a value that only a newer release knows, stops no other; it is logged."""
     for row in rows:
         try:
-            yield read_subscription(*row)
+            yield _read_subscription(row)
         except ValueError:
             log.error("subscription %s cannot be read: it is damaged, or of a newer release", row[0])
 

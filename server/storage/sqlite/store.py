@@ -480,7 +480,10 @@ def _read_queued(
     owner: str | None,
     is_list: int | None,
 ) -> Queued:
-    """Raises `ValueError` if the row is damaged."""
+    """Read a row of `_QUEUED`; raises `ValueError` if it is damaged.
+
+    No row type: a start of the server reads a row for each waiting task, which would cost a quarter more.
+    """
     if not isinstance(url, str):
         raise ValueError("the status has no link")  # noqa: TRY004 -- as for all damaged rows
     return Queued(
