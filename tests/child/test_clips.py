@@ -258,6 +258,19 @@ async def reader() -> psutil.Process:
         await asyncio.sleep(0.01)
 
 
+async def test_sound_that_has_ended_before_the_clip_makes_no_empty_file(jobs: Jobs, tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    sources = ("-f", "lavfi", "-i", "testsrc=s=64x36:d=3", "-f", "lavfi", "-i", "sine=d=0.1")
+    command = (BUNDLED, "-v", "error", *sources, "-pix_fmt", "yuv420p", film)
+    await asyncio.to_thread(subprocess.run, command, check=True)
+    async with clips.open_site(tmp_path) as site:
+        wishes: dict[str, Any] = {"clip": {"start": 1, "end": 2, "exact": True}}
+        outcome = await jobs.download(tmp_path / "both", site.url("film.mp4"), **wishes)
+        assert outcome.last["files"].keys() == {"video"}
+        outcome = await jobs.download(tmp_path / "one", site.url("film.mp4"), **wishes, outputs=["audio"])
+        assert broken(outcome)[0] == "conversion_failed"
+
+
 async def test_a_file_that_changes_meanwhile_is_not_mixed(
     jobs: Jobs, films_site: ClipSite, films: Path, tmp_path: Path
 ) -> None:

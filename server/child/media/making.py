@@ -117,6 +117,10 @@ def _distinct(recipes: Iterable[Recipe]) -> list[Part]:
     return list(dict.fromkeys(part for one in recipes for part in one.inputs))
 
 
+_NOT_EMPTY: Final = ("-abort_on", "empty_output")
+"""A stream may end before a clip begins. By default ffmpeg then writes a file with nothing in it."""
+
+
 def make_files(
     plan: OutputPlan, folder: Path, run: Callable[[list[str]], None], log: Callable[[str], None]
 ) -> dict[str, str]:
@@ -129,7 +133,7 @@ def make_files(
     failed: JobFailed | None = None
     try:
         if plan.made:
-            run(plan.arguments(folder))
+            run([*_NOT_EMPTY, *plan.arguments(folder)])
     except JobFailed as error:
         failed = _require_fallback(error)
         # Make each output by a run of its own; `plan` becomes what was made.
@@ -157,7 +161,7 @@ def make_files(
 def _first_that_works(recipes: list[Recipe], folder: Path, run: Callable[[list[str]], None]) -> Recipe | None:
     for recipe in recipes:
         try:
-            run(arguments(folder, recipe))
+            run([*_NOT_EMPTY, *arguments(folder, recipe)])
         except JobFailed as error:
             _require_fallback(error)
             (folder / recipe.name).unlink(missing_ok=True)
