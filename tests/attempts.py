@@ -21,20 +21,22 @@ from server.tasks.recorder import Recorder
 from tests.adding import add
 from tests.examples import new_task
 
-WITHIN = 20  # seconds
+WITHIN = 20  # seconds that a wait for an attempt may take
 
-Ending = Event | TaskStatus | None  # an event to record, or a status already recorded; None: the task is gone
+# How an attempt ends: an event to record, or a status that is recorded already; None: its task was removed.
+Ending = Event | TaskStatus | None
 
 
 class Attempts:
-    """Takes the place of a runner; its events are published on the hub of `recorder`."""
+    """Takes the place of a `Runner`: records the begin and the end of each attempt, and fetches nothing."""
 
     def __init__(self, store: Store, recorder: Recorder) -> None:
         self._store = store
         self.recorder = recorder
         self.begun: list[str] = []
-        self.told: list[str] = []  # tasks whose recording was asked to finish
-        self.most: Counter[str] = Counter()  # most attempts at once, by host; "" is for all hosts
+        self.told: list[str] = []  # ids of the tasks for which `finish` was called
+        # Most attempts that ran at the same time, by host; "" counts all hosts together.
+        self.most: Counter[str] = Counter()
         self._running: dict[str, tuple[str, asyncio.Future[Ending]]] = {}
         self._changed = asyncio.Event()
 
@@ -82,12 +84,16 @@ class Attempts:
                 await self._changed.wait()
 
     async def have_begun(self, *task_ids: str) -> None:
-        """Wait until these attempts have begun, in this order; fail if others have."""
+        """Wait until the attempts of these tasks have begun, in this order; fail if any other attempt has
+        begun.
+        """
         await self.until(lambda: len(self.begun) >= len(task_ids))
         assert self.begun == list(task_ids)
 
     async def have_begun_together(self, *task_ids: str) -> None:
-        """Wait until these attempts have begun, in any order; fail if others have."""
+        """Wait until the attempts of these tasks have begun, in any order; fail if any other attempt has
+        begun.
+        """
         await self.until(lambda: len(self.begun) >= len(task_ids))
         assert sorted(self.begun) == sorted(task_ids)
 
@@ -106,7 +112,7 @@ class Scene:
     async def queue(
         self, name: str, host: str = "media.test", owner: str | None = None, *, playlist: bool = False
     ) -> Task:
-        """Accept a task under this name, as `Tasks` does."""
+        """Store a new task with `name` as its id, and hand it to the dispatcher, as `Tasks.accept` does."""
         fresh = new_task(f"http://{host}/{name}", playlist=playlist)
         status = fresh.status.model_copy(update={"task_id": name} | ({"owner": owner} if owner else {}))
         task = await add(self.store, Task(request=fresh.request, status=status))
@@ -114,7 +120,7 @@ class Scene:
         return task
 
     async def record(self, name: str, event: Event) -> TaskStatus:
-        """Change a task, as `Tasks` does."""
+        """Record an event; hand the task to the dispatcher again if the event queues it, as `Tasks` does."""
         after = await self.recorder.record(name, event)
         if after.stage is Stage.QUEUED:
             self.dispatcher.submit(await self.store.get(name))

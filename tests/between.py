@@ -1,6 +1,7 @@
 """Servers that stand between a client and a service for a test, and leave no connection to the next one.
 
-What outlived the event loop of its test would be found by the garbage collector, and blamed on another test.
+The garbage collector would find a connection that outlived the event loop of its test, and another test would
+be blamed for it.
 """
 
 import asyncio
@@ -14,8 +15,8 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def standing(serve: Serve, **how: Any) -> AsyncIterator[int]:
-    """Yield the port of a server that calls `serve` for each connection; the connections end with the
-    server.
+    """Yield the port of a server that calls `serve` for each connection; at the end close the server and all
+    its connections.
     """
     serving: set[asyncio.Task[None]] = set()
 
@@ -36,7 +37,7 @@ async def standing(serve: Serve, **how: Any) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Yield a connection, which is cut at the end."""
+    """Yield a connection to `port`; cut it at the end."""
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
         yield reader, writer
@@ -45,7 +46,7 @@ async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
 
 
 async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass on all bytes until the end of the stream."""
+    """Copy all bytes from `reader` to `writer`, until the end of the stream."""
     with suppress(OSError):
         while some := await reader.read(65536):
             writer.write(some)

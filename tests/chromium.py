@@ -19,7 +19,9 @@ _ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--no-first-run")
 
 
 def find_chromium() -> str:
-    """The system's, else the one that `requirements/install.sh tools` has put beside Python's packages."""
+    """Return the path of the system's Chromium, else of the one that `requirements/install.sh tools` has
+    installed beside Python's packages.
+    """
     own = Path(sys.prefix, "browsers").glob("chromium*/*/*headless[-_]shell")
     names = ("chromium-headless-shell", *_WITH_WINDOWS, "google-chrome", "google-chrome-stable")
     found = next(filter(None, map(shutil.which, (*names, *map(str, own)))), None)
@@ -27,14 +29,14 @@ def find_chromium() -> str:
 
 
 def find_whole_chromium() -> str:
-    """Not only its shell, which takes no extensions."""
+    """Return the path of a complete Chromium: the headless shell takes no extensions."""
     found = next(filter(None, map(shutil.which, _WITH_WINDOWS)), None)
     return found or without("all of Chromium", "apt-get install chromium")
 
 
 @asynccontextmanager
 async def chromium_driver() -> AsyncIterator[BrowserType]:
-    """Playwright's, which runs on its own Node.js: skips the test where a library is missing for that."""
+    """Start Playwright's driver of Chromium; skip the test if the driver lacks a library of the system."""
     version = [compute_driver_executable()[0], "--version"]
     if (await asyncio.to_thread(subprocess.run, version, capture_output=True, check=False)).returncode:
         without("libatomic.so.1, which Playwright's driver needs", "apt-get install libatomic1")
@@ -46,7 +48,9 @@ async def chromium_driver() -> AsyncIterator[BrowserType]:
 async def chromium(
     *arguments: str, refused: Sequence[str] = (), **environment: str
 ) -> AsyncIterator[Browser]:
-    """A running Chromium; it does not get `refused`, which are arguments of Playwright's own."""
+    """Start Chromium and yield it. `refused` are arguments that Playwright would pass to Chromium, and does
+    not.
+    """
     program = find_chromium()
     async with chromium_driver() as driver:
         browser = await driver.launch(

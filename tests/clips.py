@@ -1,6 +1,7 @@
 """A film whose frames show their number, in the formats that sources offer, on a site that records requests.
 
-The number is drawn as sixteen fields, the lowest bit on the left, black for 0, which survive any encoder.
+The number is drawn as sixteen squares, one for each bit, the lowest bit on the left, black for 0: squares
+stay legible after any encoder.
 """
 
 import fcntl
@@ -17,7 +18,8 @@ from Cryptodome.Util.Padding import pad
 
 from tests.tools import BUNDLED
 
-RATE, SECONDS, BETWEEN_KEYS = 25, 40, 2  # frames a second; seconds; seconds from key frame to key frame
+# Frames a second; seconds of the film; seconds between two key frames.
+RATE, SECONDS, BETWEEN_KEYS = 25, 40, 2
 KEY = bytes(range(16))
 _FIELD, _HEIGHT = 8, 32
 _WIDTH = 16 * _FIELD
@@ -25,7 +27,8 @@ _BITS = f"if(mod(floor(N/pow(2,floor(X/{_FIELD}))),2),235,16)"
 _PICTURE = (
     f"color=black:size={_WIDTH}x{_HEIGHT}:rate={RATE}:duration={SECONDS},geq=lum='{_BITS}':cb=128:cr=128"
 )
-_NOISE = ",noise=alls=12:allf=t"  # so that each second of the film takes some bytes
+# Random noise: without it each second of the film would take hardly any bytes.
+_NOISE = ",noise=alls=12:allf=t"
 _GROUP = str(RATE * BETWEEN_KEYS)
 _H264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-g", _GROUP, "-keyint_min", _GROUP)
 _VOD = ("-c", "copy", "-f", "hls", "-hls_time", "2", "-hls_playlist_type", "vod", "-hls_list_size", "0")
@@ -42,7 +45,9 @@ _DASH = (
 
 
 def make(folder: Path) -> Path:
-    """Fill `folder` once; several processes may call this at the same time."""
+    """Make the film's files in `folder`, unless they are there; several processes may call this at the same
+    time.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -84,7 +89,9 @@ def _make(folder: Path) -> None:
 
 
 def numbers(path: Path, *reading: str) -> list[int]:
-    """The numbers of a film's frames, in the order in which they are shown; `reading` are input options."""
+    """Return the numbers of a film's frames in the order in which they are shown. `reading` are options of
+    ffmpeg for reading the film.
+    """
     command = (BUNDLED, "-v", "error", *reading, "-i", str(path), "-map", "0:v:0", "-fps_mode", "passthrough")
     raw = subprocess.run(
         (*command, "-f", "rawvideo", "-pix_fmt", "gray", "-"), capture_output=True, check=True, timeout=60
@@ -94,7 +101,7 @@ def numbers(path: Path, *reading: str) -> list[int]:
 
 
 def times(path: Path) -> dict[int, float]:
-    """When each frame is shown, in seconds, by its number."""
+    """Return the time at which each frame is shown, in seconds, by the number of the frame."""
     command = (BUNDLED, "-v", "error", "-i", str(path), "-map", "0:v:0", "-fps_mode", "passthrough")
     said = subprocess.run(
         (*command, "-f", "framecrc", "-"), capture_output=True, check=True, timeout=60, text=True
@@ -107,15 +114,16 @@ def times(path: Path) -> dict[int, float]:
 
 
 def shown(start: float, end: float) -> list[int]:
-    """The numbers of the frames between two times of the film, in seconds."""
+    """Return the numbers of the frames that are shown between `start` and `end`, in seconds of the film."""
     return [number for number in range(RATE * SECONDS) if start <= number / RATE < end]
 
 
 @dataclass
 class ClipSite:
-    """`asked` are the requested paths, each with its `Range` header, if any.
+    """A site that serves the film; `asked` are the requested paths, each with its `Range` header, if any.
 
-    From its N-th request on, a path in `instead` has another body, and one in `refusing` is a 403.
+    `instead` maps a path to `(n, body)`: from the n-th request on, the path has this body. `refusing` maps a
+    path to a number: from this request on, the answer is 403.
     """
 
     port: int = 0
@@ -134,14 +142,14 @@ class ClipSite:
         return sum(asked == f"/{path}" for asked, _ in self.asked)
 
     def bytes_of(self, path: str) -> int:
-        """How many bytes of `path` were requested by ranges."""
+        """Return how many bytes of `path` were requested by ranges."""
         ranges = [wanted for asked, wanted in self.asked if asked == f"/{path}" and wanted]
         return sum(end - begin + 1 for begin, end in map(_limits, ranges))
 
 
 @asynccontextmanager
 async def open_site(folder: Path) -> AsyncIterator[ClipSite]:
-    """A site with the files of `folder`; below `/whole/` it has them without support for ranges."""
+    """Serve the files of `folder`; below `/whole/` the same files without support for ranges."""
     site, app = ClipSite(), web.Application()
 
     async def give(request: web.Request) -> web.StreamResponse:

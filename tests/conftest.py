@@ -24,7 +24,9 @@ from server.storage.sqlite.connection import connect_writer
 from server.tasks import fork_servers as chosen_yt_dlp
 from server.tasks.dispatcher import LocalDispatcher
 from tests import scratch  # noqa: F401  # before modules that make a folder
-from tests.bundled import SYSTEMS  # before modules that look for an ffmpeg
+
+# Before other modules: some look for an ffmpeg as soon as they are imported.
+from tests.bundled import SYSTEMS
 from tests.clips import make as make_films
 from tests.cluster.postgres import Cleaner, database, make_tables
 from tests.cluster.s3 import S3
@@ -41,34 +43,37 @@ from tests.tools import FFMPEG, without
 from tests.zygote import Zygotes
 
 ROOT = Path(__file__).parents[1]
-LIMIT = 300.0  # seconds for a test, or for each of its `minutes`: a busy machine is ten times as slow
-SYSTEMS_FFMPEG = "system's ffmpeg"  # in the names of tests
+# Seconds that a test may take, or as many for each minute of its mark `minutes`: a busy machine is ten times
+# as slow.
+LIMIT = 300.0
+SYSTEMS_FFMPEG = "system's ffmpeg"  # part of the names of tests that run with the system's ffmpeg
 
-# The same examples in each run, so that a change is refused for what it changes;
-# `--hypothesis-profile=random` looks for others. No times are measured: they would tell of the machine.
+# Each run uses the same examples, so that a test that fails points to a change of the code;
+# `--hypothesis-profile=random` draws others. There is no deadline for an example: it would measure the
+# machine.
 hypothesis.settings.register_profile(
     "random", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.register_profile("same", hypothesis.settings.get_profile("random"), derandomize=True)
 hypothesis.settings.load_profile("same")
 
-# Collected tests stay until the end: the garbage collector's passes over them would take two fifths of the
-# time of the collection.
+# Pytest keeps all collected tests until the end of the run. The garbage collector's passes over them would
+# take two fifths of the time of the collection.
 gc.disable()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Runs in the controller before it starts a worker: tell the worker where to borrow servers."""
+    """Tell each worker of pytest-xdist where to borrow servers, before the controller starts it."""
     node.workerinput[DOOR] = lender_of(node.config).door
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> None:
-    """Import the modules of tests before pytest does so: each worker begins with another part of them.
+    """Import the modules of tests before pytest does so, in an order that differs from worker to worker.
 
-    In a new checkout pytest rewrites and compiles each module, and keeps the result. Workers that all begin
-    with the same one would each do that for all of them.
+    In a new checkout pytest rewrites and compiles each module, and caches the result. Workers that imported
+    the modules in the same order would each compile all of them.
     """
     worker: dict[str, Any] | None = getattr(session.config, "workerinput", None)
     if worker is None:
@@ -76,7 +81,8 @@ def pytest_collection(session: pytest.Session) -> None:
     modules = [module for place in session.config.args for module in sorted(Path(place).rglob("test_*.py"))]
     first = len(modules) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
     for module in modules[first:] + modules[:first]:
-        with suppress(Exception, pytest.skip.Exception):  # pytest meets it again, and tells it
+        # Pytest imports the module again, and reports the error.
+        with suppress(Exception, pytest.skip.Exception):
             importlib.import_module(".".join(module.resolve().relative_to(ROOT).with_suffix("").parts))
 
 
@@ -87,7 +93,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of the tests that are done again with the system's ffmpeg, do the part that this run is to do."""
+    """Deselect part of the tests that run a second time with the system's ffmpeg, if this run does only a
+    part of all.
+    """
     again = [item for item in items if SYSTEMS_FFMPEG in item.name]
     if left := set(again) - set(some_of(again)):
         items[:] = [item for item in items if item not in left]
@@ -97,8 +105,8 @@ def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
 def _deal(items: list[pytest.Item]) -> None:
     """Deal the tests that take minutes: each worker begins with about as many minutes of them as the others.
 
-    One that began last would be waited for alone. xdist gives each worker one part of the list, and lets the
-    others take from the end of it.
+    A test of minutes that began last would keep the whole run waiting. xdist gives each worker one part of
+    the list, and lets the others take from the end of it.
     """
     minutes = {item: count for item in items if (count := _minutes(item))}
     others = [item for item in items if item not in minutes]
@@ -122,7 +130,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """No test waits for ever: where it hangs, it fails and shows at which `await`."""
+    """Let no test wait for ever: a test that hangs fails, and shows at which `await`."""
     if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
         item.obj = _limited(item.obj, LIMIT * max(1, _minutes(item)))
 
@@ -146,7 +154,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 class ClosedIfNotStarted(TestClient[Any, Any]):
-    """Its session would stay open where its service does not start, and be blamed on a later test."""
+    """A client that closes its session if its server does not start: a later test would be blamed for the
+    open session.
+    """
 
     async def start_server(self) -> None:
         try:
@@ -163,21 +173,23 @@ def aiohttp_client_cls() -> type[TestClient[Any, Any]]:
 
 @pytest.fixture(scope="session")
 def media(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Made once a session: the workers of pytest-xdist share the folder above their own."""
+    """Return the folder of the media, made once in a session: the workers of pytest-xdist share it."""
     base = tmp_path_factory.getbasetemp()
     return make_media((base if worker_id == "master" else base.parent) / "media")
 
 
 @pytest.fixture(scope="session")
 def films(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The films of `tests.clips`; made once a session as well."""
+    """Return the folder with the films of `tests.clips`, made once in a session, too."""
     base = tmp_path_factory.getbasetemp()
     return make_films((base if worker_id == "master" else base.parent) / "films")
 
 
 @pytest.fixture
 def nothing_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers in the test's process start with a held queue, until the test releases it."""
+    """Start each server in the test's own process with a paused queue, which stays paused until the test
+    releases it.
+    """
     original = LocalDispatcher.__init__
 
     def held(self: LocalDispatcher, *arguments: Any, **named: Any) -> None:
@@ -207,7 +219,9 @@ async def shelf() -> AsyncIterator[Shelf]:
     ],
 )
 def ffmpeg(request: pytest.FixtureRequest) -> str:
-    """The ffmpeg of the package, and in long test runs the system's as well."""
+    """Return the path of the package's ffmpeg; in long test runs, run the test a second time with the
+    system's ffmpeg.
+    """
     found: str = request.param or without("ffmpeg", "apt-get install ffmpeg")
     return found
 
@@ -229,7 +243,7 @@ def fork_servers() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def zygotes() -> Iterator[None]:
-    """Services and commands are forked, which takes a sixth of the CPU of a start by `exec`."""
+    """Fork services and commands from warm processes: this takes a sixth of the CPU of a start by `exec`."""
     with closing(Zygotes()) as zygotes, pytest.MonkeyPatch.context() as patch:
         patch.setattr(Service, "begin", staticmethod(zygotes.start))
         patch.setattr(Shell, "begin", staticmethod(zygotes.run))
@@ -238,7 +252,9 @@ def zygotes() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def small_ballast() -> Iterator[None]:
-    """Hundreds of tests open a database in this process, and need no room for deletions on a full disk."""
+    """Shrink the space that a database reserves for deletions on a full disk: hundreds of tests open a
+    database.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ballast, "SIZE", ballast.BLOCK)
         yield
@@ -246,9 +262,9 @@ def small_ballast() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def tables_at_hand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A new database in this process is a copy of one that has been migrated once.
+    """Let each new database in this process be a copy of one that was migrated once.
 
-    Migrating an empty one takes 30 ms of CPU and some thirty commits, in thousands of tests.
+    Migrating an empty database takes 30 ms of CPU and some thirty commits, and thousands of tests need one.
     """
     migrated = tmp_path_factory.mktemp("migrated") / "clipwire.db"
 
@@ -264,7 +280,8 @@ def tables_at_hand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         async with connect_writer(path) as db:
             yield db
 
-    with ThreadPoolExecutor(1) as aside:  # this thread may already run the event loop of a test
+    # `asyncio.run` needs another thread: this one may already run the event loop of a test.
+    with ThreadPoolExecutor(1) as aside:
         aside.submit(asyncio.run, migrate()).result()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "connect_writer", connect)
@@ -300,7 +317,8 @@ def empty_database(postgres: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def tables(postgres: str) -> Iterator[tuple[str, Cleaner]]:
     with database(postgres) as url:
-        with ThreadPoolExecutor(1) as aside:  # this thread may already run the event loop of a test
+        # `asyncio.run` needs another thread: this one may already run the event loop of a test.
+        with ThreadPoolExecutor(1) as aside:
             aside.submit(asyncio.run, make_tables(url)).result()
         with closing(Cleaner(url)) as cleaner:
             yield url, cleaner

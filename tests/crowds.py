@@ -1,4 +1,4 @@
-"""Lists, batches, subtitles, clips and SponsorBlock for `tests.kills`, in addition to plain films."""
+"""Lists, batches, subtitles, clips and SponsorBlock for `tests.kills`, which has only plain films."""
 
 import asyncio
 import itertools
@@ -19,7 +19,7 @@ from tests.site.sponsors import CUT
 _TRACK = "track=/texts/words.vtt"
 _SLOW = "/1mb.mp4?rate=700000"
 _PIECES = "/hls/ts/index.m3u8?rate=80000"
-_AT_ONCE = 4  # requests of a batch
+_AT_ONCE = 4  # requests of one batch
 
 
 def _page(path: str, **query: str) -> str:
@@ -56,7 +56,7 @@ KINDS = (
 
 
 class Crowd(Rampage):
-    """Also kills the server while it reads a list or accepts a batch."""
+    """A `Rampage` that also kills the server while it reads a list or accepts a batch."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -74,7 +74,7 @@ class Crowd(Rampage):
             await super().settle(within)
 
     async def _fill(self) -> None:
-        """Also submit a batch, if the queue has room for one."""
+        """Submit until the queue is full, first a batch if there is room for one."""
         self._adopt()
         if sum(not witness.done for witness in self.witnesses) <= WAITING - _AT_ONCE:
             await self._submit_batch()
@@ -92,7 +92,9 @@ class Crowd(Rampage):
         await self._kill_server()
 
     async def _kill_server_while_it_takes_a_batch(self) -> None:
-        """The batch is sent again with the same key; all answers must name the same tasks."""
+        """Kill the server while it accepts a batch. The batch is sent again with the same key; all answers
+        must name the same tasks.
+        """
         kinds, body, key = self._batch()
         asking = asyncio.create_task(self._ask_for(body, key), name=key)
         await asyncio.sleep(self._random.uniform(0, 0.03))
@@ -125,7 +127,7 @@ class Crowd(Rampage):
             self._accepted(task, kind)
 
     def _adopt(self) -> None:
-        """Watch the entries of lists that have become tasks."""
+        """Watch the tasks that the entries of lists have become."""
         known = {witness.task_id: witness for witness in self.witnesses}
         for task_id, playlist_id, index in self._entries():
             if task_id not in known:
@@ -138,7 +140,9 @@ class Crowd(Rampage):
             )
 
     def check(self) -> None:
-        """Also check that each entry of a list became one task, with the right index."""
+        """Check all tasks as `Rampage` does; then fail unless each entry of a list became one task, with the
+        right index.
+        """
         self._adopt()
         super().check()
         kinds = {witness.task_id: witness.kind for witness in self.witnesses}

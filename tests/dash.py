@@ -1,4 +1,6 @@
-"""A live DASH that a real packager makes of a film while it is recorded, and what a recording of it holds."""
+"""A live DASH stream that a real packager makes of a film while it is recorded, and checks of the recording's
+packets.
+"""
 
 import asyncio
 import contextlib
@@ -25,7 +27,9 @@ KINDS: Final[dict[Kind, list[str]]] = {
 async def sending_dash(
     film: Path, folder: Path, kind: Kind = "numbers", times: int = -1
 ) -> AsyncIterator[str]:
-    """The URL of a broadcast of `film`, so many `times` more in a row, or while the block lasts."""
+    """Broadcast `film` as DASH and yield the URL: the film is repeated `times` more, or (-1) until the block
+    is left.
+    """
     (folder / "dash").mkdir(parents=True)
     looped = ["-re", "-stream_loop", str(times), "-i", str(film / "video.mp4"), "-c", "copy"]
     sets = ["-window_size", "5", "-adaptation_sets", "id=0,streams=v id=1,streams=a"]
@@ -46,7 +50,9 @@ async def sending_dash(
 
 @dataclass
 class Packets:
-    """One stream of a file, in seconds: from its begin to its end, all that is in it, and what is missing."""
+    """The packets of one stream of a file, in seconds: `length` from its begin to its end, `lasts` all
+    packets together, `gaps` what is missing between them.
+    """
 
     length: float = 0.0
     lasts: float = 0.0
@@ -54,7 +60,7 @@ class Packets:
 
 
 async def packets(film: Path) -> dict[str, Packets]:
-    """Of picture ("0") and sound ("1")."""
+    """Measure the packets of a film's picture ("0") and sound ("1")."""
     command = [
         "-v",
         "error",

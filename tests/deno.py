@@ -1,4 +1,4 @@
-"""Runs the deno that comes with yt-dlp, which has the parser of a browser and of TypeScript."""
+"""Runs the deno that comes with yt-dlp: it parses JavaScript, as browsers do, and TypeScript."""
 
 import subprocess
 import sysconfig
@@ -8,7 +8,9 @@ from tests.service import ROOT
 
 
 def deno(*arguments: str, text: str | None = None, fails: bool = False) -> str:
-    """What deno prints, run in the project's folder with `text` as its input; if it `fails`, its errors."""
+    """Run deno in the project's folder with `text` as its input, and return what it prints. If `fails`, it
+    must fail, and its errors are returned as well.
+    """
     program = Path(sysconfig.get_path("scripts"), "deno")
     environment = {"DENO_DIR": str(ROOT / ".venv/deno"), "NO_COLOR": "1"}
     result = subprocess.run(
@@ -18,7 +20,7 @@ def deno(*arguments: str, text: str | None = None, fails: bool = False) -> str:
         input=text,
         capture_output=True,
         text=True,
-        timeout=240,  # seconds: deno compiles what it reads, on a machine that does other things as well
+        timeout=240,  # seconds: deno compiles the script first, on a machine that may be busy
     )
     printed = result.stdout + result.stderr
     assert (result.returncode != 0) is fails, printed

@@ -37,7 +37,7 @@ def downloading(status: TaskStatus) -> TaskStatus:
 
 
 def finished(status: TaskStatus, *, hours_ago: float = 0, title: str | None = None) -> TaskStatus:
-    """Completed, with a video and an audio file whose names no other task has."""
+    """Return `status` as completed, with a video and an audio file whose names no other task has."""
     short = new_short()
     files = {
         kind: StoredFile(

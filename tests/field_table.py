@@ -1,7 +1,8 @@
 """Makes the tables of fields in `docs/api.md` from the models of answers; `make format` writes them.
 
-A table stands behind `<!-- fields of Item -->`, which names its model. Fields of an object within are told
-with its name, as `library.paths`, or `entries[].url` of a list, unless that object has a table of its own.
+A table stands behind `<!-- fields of Item -->`, which names its model. A field of a nested object has the
+object's name before its own, as `library.paths`, or `entries[].url` in a list, unless that object has a table
+of its own.
 """
 
 import re
@@ -15,15 +16,16 @@ from server.app import ROUTES
 
 GUIDE = Path(__file__).parents[1] / "docs" / "api.md"
 MARK = re.compile(r"<!-- fields of (\w+) -->\n(?:\|.*\n)*")
-MOST_CHOICES = 8  # that a row names if its description does not
-# What an answer may have beside objects that are told in tables.
+# A row lists the values of a field if there are at most so many, and its description does not name them.
+MOST_CHOICES = 8
+# Fields that an answer may have beside an object with a table, and that need no table themselves.
 AROUND = {"next_cursor", "more", "status", "url"}
 
 Schema = dict[str, Any]
 
 
 class Tables:
-    """Those of `guide`, a text in Markdown."""
+    """The tables of fields in `guide`, a text in Markdown."""
 
     def __init__(self, guide: str) -> None:
         self.guide = guide
@@ -32,11 +34,13 @@ class Tables:
         self._own = [*MARK.findall(guide)]
 
     def written(self) -> str:
-        """The guide with all tables as the models are."""
+        """Return the guide with all its tables made anew from the models."""
         return MARK.sub(lambda found: f"<!-- fields of {found[1]} -->\n{self._table(found[1])}", self.guide)
 
     def untold(self) -> set[str]:
-        """Answers of routes whose fields are in no table; one with a single field needs none."""
+        """Return the models of answers whose fields are in no table; a model with a single field needs
+        none.
+        """
         answers = {
             name
             for path in self._description["paths"].values()
@@ -72,7 +76,9 @@ class Tables:
                 yield from self._rows(self._schemas[inner], f"{begin}{name}{how}.")
 
     def _rows_of_tasks(self) -> Iterator[str]:
-        """With a column that says when a field is there: the beginning of its description."""
+        """Yield the rows of a task's fields; their column "present" is the part of the description before the
+        colon.
+        """
         for name, field in self._schemas[TaskPayload.__name__]["properties"].items():
             present, meaning = "always", TaskPayload.model_fields[name].description or ""
             if not TaskPayload.model_fields[name].is_required():
@@ -102,7 +108,9 @@ def _reference(schema: Schema) -> str | None:
 
 
 def _objects(field: Schema) -> tuple[str | None, str]:
-    """The model of a field's objects, and how fields within are told: behind its name, `[]` or `.<name>`."""
+    """Return the model of a field's objects, and what stands between the field and theirs: nothing, `[]` or
+    `.<name>`.
+    """
     named = field.get("additionalProperties")
     for schema, how in ((field, ""), (field.get("items"), "[]"), (named, ".<name>")):
         if isinstance(schema, dict) and (name := _reference(schema)):

@@ -24,7 +24,7 @@ from server.core.film import VideoInfo
 from server.feature import Feature
 from server.settings import DownloadSettings, Settings, StorageSettings
 
-TASK = {"url": "http://127.0.0.9:9/v.mp4", "auto_start": False}  # starts paused, so nothing is fetched
+TASK = {"url": "http://127.0.0.9:9/v.mp4", "auto_start": False}  # a paused task: nothing is fetched
 
 
 @dataclass
@@ -35,14 +35,16 @@ class Inside:
     client: aiohttp.ClientSession
 
     async def submit(self, **fields: object) -> str:
-        """The id of a new task, which is paused unless `fields` say otherwise."""
+        """Make a task, which is paused unless `fields` say otherwise; return its id."""
         async with self.client.post("/api/process", json=TASK | fields) as answer:
             assert answer.status == 202, await answer.text()
             task_id: str = (await answer.json())["task_id"]
             return task_id
 
     async def finished(self, content: bytes, task_id: str | None = None) -> str:
-        """The link of a file with `content`, of a task that completes, a new one if none is named."""
+        """Complete a task with `content` as its video, a new task if none is named; return the link of the
+        file.
+        """
         task_id, files = task_id or await self.submit(), self.app[keys.FILES]
         out = self.work(task_id) / "out"
         out.mkdir(parents=True)
@@ -54,7 +56,7 @@ class Inside:
         return f"/api/download/{manifest.files['video'].name}"
 
     def work(self, task_id: str) -> Path:
-        """The work folder of a task's child."""
+        """Return the folder in which the child of a task works."""
         return self.app[keys.SETTINGS].storage.data_dir / "work" / task_id
 
     async def status(self, task_id: str) -> dict[str, Any]:
@@ -63,23 +65,23 @@ class Inside:
             return found
 
     async def reached(self, task_id: str, stage: str) -> dict[str, Any]:
-        """The first payload seen in `stage`."""
+        """Wait until a task is in `stage`; return its payload."""
         async with asyncio.timeout(50):
             while (found := await self.status(task_id))["stage"] != stage:
                 await asyncio.sleep(0.01)
         return found
 
     async def all_gone(self, within: float = 20) -> None:
-        """Return when only `client` is connected, and no handler still runs for a client that has left."""
+        """Return when all clients but `client` have disconnected, and no handler still runs for them."""
         async with asyncio.timeout(within):
             async with self.client.get("/healthz", headers={"Connection": "close"}) as last:
-                await last.read()  # by now all earlier connections have been accepted
+                await last.read()  # the server has answered, so it has accepted all earlier connections
             while len(self.server.connections) > 1 or self.app[CONNECTIONS].answering:
                 await asyncio.sleep(0.01)
 
     @asynccontextmanager
     async def connected(self, takes: int = 4096) -> AsyncIterator[socket.socket]:
-        """A connected socket whose kernel buffers about `takes` unread bytes at most."""
+        """Yield a connected socket whose kernel buffers at most about `takes` bytes that were not read."""
         with socket.socket() as sock:
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, takes // 2)

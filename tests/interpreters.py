@@ -1,4 +1,5 @@
-"""Runs scripts that change their process for good in forks of an interpreter that has imported yt-dlp.
+"""Runs scripts, each in a fork of an interpreter that has imported yt-dlp: what a script changes ends with
+its fork.
 
 The import takes a third of a second of CPU, and there are dozens of such scripts.
 """
@@ -42,7 +43,9 @@ for line in sys.stdin:
 
 
 async def run(script: str, argument: object) -> Any:
-    """What `script` prints, parsed as JSON; its `sys.argv[1:]` is the checkout and, as JSON, `argument`."""
+    """Run `script` with the checkout and `argument`, as JSON, in `sys.argv[1:]`; return what it prints,
+    parsed as JSON.
+    """
     async with asyncio.timeout(60):
         return await asyncio.to_thread(_forking().run, script, [str(ROOT), json.dumps(argument)])
 
@@ -63,7 +66,7 @@ class _Forking:
             return json.load(said)
 
     def close(self) -> None:
-        self._process.communicate()  # closes its stdin, which ends it
+        self._process.communicate()  # closes the interpreter's stdin, which ends the interpreter
 
 
 @functools.cache

@@ -46,17 +46,19 @@ class Outcome:
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of its events, without "alive", which a job sends whenever the machine is slow."""
+        """Return the kinds of the job's events, without "alive", which a job sends whenever the machine is
+        slow.
+        """
         return [event["kind"] for event in self.events if event["kind"] != "alive"]
 
     @property
     def described(self) -> dict[str, Any]:
-        """What it said about the source before the download began."""
+        """Return what the job said about the video before the download began."""
         return next(event["video_info"] for event in self.events if event["kind"] == "described")
 
     @property
     def entries(self) -> list[dict[str, Any]]:
-        """The entries of a list, in the order of their events."""
+        """Return the entries of a list, in the order of the events that named them."""
         return [entry for event in self.events if event["kind"] == "found" for entry in event["entries"]]
 
     @property
@@ -64,7 +66,7 @@ class Outcome:
         return self.directory.with_suffix(".log").read_text()
 
     def file(self, kind: str) -> Path:
-        """The finished file; fails unless its size is as the event said."""
+        """Return the path of the finished file; fail unless its size is the one in the event."""
         assert self.last["kind"] == "produced", self.last
         said: dict[str, Any] = self.last["files"][kind]
         path: Path = self.directory / "out" / said["path"]
@@ -73,7 +75,7 @@ class Outcome:
 
 
 class Job:
-    """A running job; `outcome` is what is known of it so far. Leaving the context kills it."""
+    """A running job; `outcome` has its events so far. Leaving the context kills the job."""
 
     def __init__(self, jobs: "Jobs", name: str, sock: socket.socket, outcome: Outcome) -> None:
         self._jobs, self._name, self._sock, self.outcome = jobs, name, sock, outcome
@@ -131,7 +133,7 @@ class Jobs:
         try:
             assert self._hear()["event"] == "ready"
         except BaseException:
-            self.close()  # or a later test would be blamed for what is open
+            self.close()  # close the sockets, or a later test would be blamed for them
             raise
 
     def close(self) -> None:
@@ -171,7 +173,7 @@ class Jobs:
         return self._codes[name]
 
     async def download(self, directory: Path, url: str, *, seconds: float = 50, **wishes: Any) -> Outcome:
-        """Run a download to its end; `wishes` are fields of the request, or settings for downloads."""
+        """Run a download to its end. `wishes` are fields of the request, or download settings."""
         async with asyncio.timeout(seconds), self.begin(directory, url, **wishes) as job:
             return await job.run()
 
@@ -181,13 +183,13 @@ class Jobs:
     async def expand(
         self, directory: Path, url: str, *, known: int = 0, seconds: float = 50, **wishes: Any
     ) -> Outcome:
-        """List the entries of a list; `wishes` as for a download."""
+        """List the entries of a list. `wishes` are fields of the request, or download settings."""
         job = list_job(directory, url, self._ffmpeg, known=known, **wishes)
         async with asyncio.timeout(seconds), self.start(directory, job) as running:
             return await running.run()
 
     def look(self, directory: Path, url: str, cookies: str | None = None) -> Job:
-        """Begin an info job for `url`."""
+        """Start an info job for `url`."""
         lock = directory.with_suffix(".lock")
         job = _maker(self._ffmpeg).info(InfoRequest(url=url), directory, lock, cookies)
         return self.start(directory, job)
@@ -224,7 +226,7 @@ async def told(
     environment: Mapping[str, str] = MappingProxyType({}),
     **wishes: Any,
 ) -> Outcome:
-    """Download what an extractor returns as `result`: see `tests.fakes.told`."""
+    """Download `result`, as if an extractor had returned it: see `tests.fakes.told`."""
     url = shelf.put("told/it", json.dumps(result).encode(), "application/json")
     job = download_job(directory, url, **wishes)
     if environment:
@@ -233,13 +235,15 @@ async def told(
 
 
 async def told_list(directory: Path, shelf: Shelf, result: dict[str, Any], **wishes: Any) -> Outcome:
-    """List the entries of `result`, as returned by an extractor; `shelf` also serves what they link to."""
+    """List the entries of `result`, as if an extractor had returned it; `shelf` also serves the links of the
+    entries.
+    """
     url = shelf.put("told/it", json.dumps(result).encode(), "application/json")
     return await _run(directory, list_job(directory, url, **wishes))
 
 
 async def told_info(directory: Path, shelf: Shelf, result: dict[str, Any], **asked: Any) -> dict[str, Any]:
-    """What an info job says of `result`; `asked` are fields of the request, or settings for downloads."""
+    """Return what an info job says of `result`. `asked` are fields of the request, or download settings."""
     maker = _maker(FFMPEG, **_limits(asked))
     url = shelf.put("told/it", json.dumps(result).encode(), "application/json")
     job = maker.info(InfoRequest(url=url, **asked), directory, directory.with_suffix(".lock"))
@@ -265,10 +269,10 @@ def _common() -> "Jobs":
 def download_job(
     directory: Path, url: str = "http://a.test/", ffmpeg: str = FFMPEG, **wishes: Any
 ) -> jobs.Job:
-    """The job that the service makes; `wishes` are fields of the request, or settings for downloads.
+    """Make a job as the service makes it. `wishes` are fields of the request, or download settings.
 
-    In `wishes`, `text` is the content of the cookie file, `item` the entry of a list, `lists` what led to it,
-    and `accept_gaps` what the remedy of that name changes.
+    Also in `wishes`: `text`, the content of the cookie file; `item`, the entry of a list; `lists`, the lists
+    that led to the entry; `accept_gaps`, whether the remedy of that name was used.
     """
     maker, text, item = _maker(ffmpeg, **_limits(wishes)), wishes.pop("text", None), wishes.pop("item", None)
     gaps, lists = wishes.pop("accept_gaps", False), wishes.pop("lists", None)
@@ -281,7 +285,9 @@ def download_job(
 
 
 def list_job(directory: Path, url: str, ffmpeg: str = FFMPEG, known: int = 0, **wishes: Any) -> jobs.Job:
-    """The job that lists the entries of a list; `known` is how many of them earlier attempts have told."""
+    """Make the job that lists the entries of a list; `known` is the number of entries that earlier attempts
+    have sent.
+    """
     maker = _maker(ffmpeg, **_limits(wishes))
     request = ProcessRequest(url=url, playlist=True, **wishes)
     return maker.job("expand", request, directory, directory.with_suffix(".lock"), known=known)
@@ -292,12 +298,12 @@ def _limits(wishes: dict[str, Any]) -> dict[str, Any]:
 
 
 def wished(**wishes: Any) -> jobs.Wishes:
-    """The wishes that a child gets for a request with these fields."""
+    """Return the wishes that a child gets for a request with the fields `wishes`."""
     return download_job(Path("/nowhere"), **wishes).wishes
 
 
 def line(message: dict[str, Any]) -> bytes:
-    """`message` as the line that the server writes first."""
+    """Encode `message` as the first line that the server writes to a child."""
     return json.dumps(message).encode() + b"\n"
 
 
@@ -319,7 +325,7 @@ def running_jobs(ffmpeg: str = FFMPEG, **environment: str) -> Iterator[Jobs]:
 
 
 def probe(path: Path) -> str:
-    """What ffmpeg prints while it decodes all of a file; fails on any error."""
+    """Decode all of a file with ffmpeg; return what ffmpeg prints. Fails on any error."""
     command = [FFMPEG, "-hide_banner", "-xerror", "-i", str(path), "-f", "null", "-"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     assert result.returncode == 0, result.stderr
@@ -327,6 +333,6 @@ def probe(path: Path) -> str:
 
 
 def broken(outcome: Outcome) -> tuple[str, bool, float | None]:
-    """The code of a failed job, whether it may be retried, and after how many seconds."""
+    """Return the error code of a failed job, whether the job may be retried, and after how many seconds."""
     assert outcome.last["kind"] == "broken", outcome.last
     return outcome.last["code"], outcome.last["retryable"], outcome.last.get("retry_after")

@@ -1,7 +1,7 @@
 """Kills processes of a service at random, while it runs all kinds of downloads and clients watch each task.
 
-`test_kills` runs it for as long as CI can wait, `bench.kills` for as long as one likes. All random choices
-follow from a seed; the timing of the machine does not.
+`test_kills` does this for as long as CI can wait, `bench.kills` for as long as its user wants. A seed repeats
+all random choices, but not the timing of the machine.
 """
 
 import asyncio
@@ -29,10 +29,10 @@ from tests.site import SECONDS, Film, Site, probe, sha256
 from tests.subtitles import cues, streams
 from tests.tools import FFMPEG
 
-LONG = 30  # repetitions of the site's film of four seconds: long enough to kill an encoder at work
-FRAMES = 25  # a second
-A_SECOND = 110_000  # bytes of a second of film, at most
-WAITING = 8  # unfinished tasks at any time
+LONG = 30  # repeats the site's film of four seconds: an encoder needs long enough for the test to kill it
+FRAMES = 25  # frames a second of the site's film
+A_SECOND = 110_000  # most bytes of one second of film
+WAITING = 8  # tasks that are unfinished at any time
 WORDS = [(0.0, 3.0, "Words")]
 """The cues of the site's subtitles."""
 
@@ -41,10 +41,10 @@ WORDS = [(0.0, 3.0, "Words")]
 class Kind:
     """One kind of download and its expected result: an exact file (`same_as`), or a film of some `seconds`.
 
-    A broadcast has at most `recorded` seconds, and one more for each interruption. One without an end is
-    finished by the test once it has `finish_at` bytes. `path` may be a full URL, in which `{n}` is the number
-    of the task. A list has `entries` and no files. `texts` are the languages of subtitle files, `within` of
-    subtitles in the film.
+    The recording of a broadcast has at most `recorded` seconds, and one more for each interruption. The test
+    finishes a broadcast without an end once `finish_at` bytes are recorded. `path` may be a full URL, in
+    which `{n}` is the number of the task. A list has `entries` and no files. `texts` are the languages of
+    subtitle files, `within` of the subtitles in the film.
     """
 
     path: str
@@ -84,7 +84,7 @@ KINDS = (
 
 
 def make_film(media: Path, folder: Path) -> Path:
-    """Copy the site's media, and add `long.mp4`."""
+    """Copy the site's media into a folder, and add the longer film `long.mp4`."""
     shutil.copytree(media, folder)
     command = [FFMPEG, "-v", "error", "-nostdin", "-y", "-stream_loop", str(LONG - 1), "-i", "video.mp4"]
     subprocess.run([*command, "-c", "copy", "-movflags", "+faststart", "long.mp4"], cwd=folder, check=True)
@@ -106,7 +106,9 @@ class Witness:
         return self.newest["stage"] in FINAL
 
     def saw(self, text: str, floor: int) -> Payload:
-        """Take in a payload; fail if it is older than `floor`, the newest revision before the request."""
+        """Keep a payload; fail if it is older than `floor`, the newest revision that was known before the
+        request.
+        """
         payload: Payload = json.loads(text)
         revision = payload["revision"]
         self.most = max(self.most, payload.get("downloaded_bytes", 0))
@@ -142,7 +144,7 @@ class Toll:
 
 
 class Rampage:
-    """Kills processes of `service` while it works on what is submitted here."""
+    """Kills processes of `service` while the service works on tasks that this class submits."""
 
     def __init__(
         self, service: Service, site: Site, media: Path, seed: int, kinds: Sequence[Kind] = KINDS
@@ -161,7 +163,9 @@ class Rampage:
         self._up.set()
 
     async def run(self, kills: int) -> None:
-        """Strike once in each way, then on until `kills` processes are killed. The queue is always full."""
+        """Kill once in each way, then in random ways until `kills` processes are killed. The queue is always
+        full.
+        """
         for strike in self._random.sample(list(self.ways), len(self.ways)):
             await self._strike(strike)
         while self.toll.total < kills:
@@ -180,7 +184,7 @@ class Rampage:
 
     @contextmanager
     def explaining(self, witness: Witness) -> Iterator[None]:
-        """Show the log of the task where a check of it fails."""
+        """Show the log of the task if a check of the task fails."""
         try:
             yield
         except AssertionError:
@@ -212,7 +216,7 @@ class Rampage:
         self._kill("child", [child for child, task in children if self._may_be_lost(task)])
 
     async def _kill_fork_server(self) -> None:
-        """All running children die with the fork server."""
+        """Kill the fork server: all running children die with it."""
         await self._until_all_may_be_lost()
         self._kill("fork server", self._fork_servers())
 
@@ -224,7 +228,9 @@ class Rampage:
         self._up.set()
 
     async def _kill_server_and_others(self) -> None:
-        """Kill them at the same time: the kernel decides which process notices which death first."""
+        """Kill some processes and the server at the same time: the kernel decides which process notices which
+        death first.
+        """
         await self._until_all_may_be_lost()
         processes = self.service.processes()
         self._kill("others", self._random.sample(processes, min(2, len(processes))))
@@ -256,7 +262,7 @@ class Rampage:
         return [process for process in self.service.processes() if _is(process, "forkserver.py", fork=False)]
 
     def _children(self) -> Iterator[tuple[psutil.Process, Witness]]:
-        """Each child whose task is known, from its standard output, which is the task's log file."""
+        """Yield each child with its task: the child's standard output is the log file of its task."""
         by_id = {witness.task_id: witness for witness in self.witnesses}
         for process in self.service.processes():
             with suppress(OSError, psutil.Error):
@@ -281,7 +287,7 @@ class Rampage:
                 await asyncio.sleep(0.05)
 
     def _may_be_lost(self, task: Witness) -> bool:
-        """Whether the task survives one more lost child, of its current or next attempt.
+        """Return whether the task survives one more lost child, of its current or next attempt.
 
         The API does not tell how many children were lost, so this reads the database.
         """
@@ -308,7 +314,7 @@ class Rampage:
         self._accepted(await self.service.submit(**request), kind)
 
     def _next(self) -> tuple[Kind, dict[str, Any]]:
-        """The next kind, and the request for it."""
+        """Return the next kind of download, and the request for it."""
         kind = next(self._kinds)
         path = kind.path.format(n=next(self._numbers))
         url = path if "://" in path.partition("?")[0] else self._site.url(path)
@@ -334,7 +340,9 @@ class Rampage:
                 await self._finish_if_enough(witness, payload)
 
     async def _finish_if_enough(self, witness: Witness, payload: Payload) -> None:
-        """Ask to finish the task again and again: the wish is lost when the child is killed."""
+        """Ask the service to finish the recording, at each poll: a child that is killed forgets that it was
+        asked.
+        """
         enough = witness.kind.finish_at
         if enough is not None and payload.get("downloaded_bytes", 0) >= enough:
             async with self.service.client.post(f"/api/tasks/{witness.task_id}/finish") as answer:
@@ -372,7 +380,9 @@ _ODDS: dict[Strike, int] = {
 
 
 def _is(process: psutil.Process, program: str, *, fork: bool | None) -> bool:
-    """Whether `process` runs `program`, and, unless `fork` is None, whether as a fork of one that does."""
+    """Return whether `process` runs `program`. If `fork` is given, also whether its parent runs `program`,
+    too.
+    """
     try:
         if not any(word.endswith(program) for word in process.cmdline()):
             return False
@@ -411,18 +421,20 @@ async def _check_file(rampage: Rampage, witness: Witness, name: str, file: Path)
         assert sha256(file) == sha256(rampage._media / kind.same_as), done
     else:
         assert film.duration == pytest.approx(kind.seconds, abs=0.2, rel=0.02), done
-    if name == "video":  # nothing else shows a segment that is missing or duplicated
+    if name == "video":  # only the number of pictures reveals a missing or repeated segment
         assert film.pictures == kind.seconds * FRAMES, done
 
 
 async def pieces_of(service: Service, task_id: str) -> int:
-    """How often the recording began: where only ffmpeg was killed, it goes on within the attempt."""
+    """Return how often the recording began: if only ffmpeg was killed, the attempt begins the recording
+    again.
+    """
     async with service.client.get(f"/api/tasks/{task_id}/log") as answer:
         return (await answer.text()).count("recording into ")
 
 
 def check_recording(witness: Witness, most: float, film: Film, size: int, pieces: int) -> None:
-    """Fail if more than a second for each interruption is missing, or more than that is there twice."""
+    """Fail if a recording lacks or repeats more than one second for each interruption."""
     begun = max(witness.newest["attempt"], pieces)
     assert 0.5 < film.duration < most + begun + 0.5, witness.newest
     assert film.pictures >= FRAMES * (film.duration - begun - 1), witness.newest
@@ -430,7 +442,9 @@ def check_recording(witness: Witness, most: float, film: Film, size: int, pieces
 
 
 async def swept(data: Path, within: float = 20) -> None:
-    """Wait until the service has removed what killed processes left, which it does soon after its start."""
+    """Wait until the service has removed the files that killed processes left; it does so soon after its
+    start.
+    """
     with suppress(TimeoutError):
         async with asyncio.timeout(within):
             while list((data / "work").iterdir()):
@@ -438,7 +452,7 @@ async def swept(data: Path, within: float = 20) -> None:
 
 
 async def check_end(running: Rampage) -> None:
-    """Fail if the log has complaints, or if anything is left of killed processes."""
+    """Fail if the service's log has complaints, or if killed processes have left anything."""
     service = running.service
     assert service.complaints() == []
     await service.restart()
@@ -448,7 +462,7 @@ async def check_end(running: Rampage) -> None:
 
 
 def check_data(data: Path, witnesses: Sequence[Witness]) -> None:
-    """Fail if there are files of no task, or if the database is damaged."""
+    """Fail if there are files without a task, or if the database is damaged."""
     ids = {witness.task_id for witness in witnesses}
     lists = {witness.task_id for witness in witnesses if witness.kind.entries}
     assert list((data / "work").iterdir()) == []

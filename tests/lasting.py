@@ -1,7 +1,6 @@
 """How much of long tests a run does: all of it, or the part that `TEST_PART` says.
 
-For tests that strike at random, or wait, or are many that tell nearly the same: each minute tells as much as
-the one before.
+For tests with random kills, long waits or many similar cases: half of such a test finds half as much.
 """
 
 import os
@@ -13,10 +12,10 @@ _Case = TypeVar("_Case")
 
 
 def part_of(whole: float) -> float:
-    """Of so many seconds or kills, those that this run is to do."""
+    """Return how many of `whole` seconds or kills this run is to do."""
     return whole * PART
 
 
 def some_of(cases: Sequence[_Case]) -> list[_Case]:
-    """Of so many cases, those that this run is to do: from everywhere in them."""
+    """Return the cases that this run is to do, spread evenly over all of them."""
     return [case for number, case in enumerate(cases) if int(number * PART) < int((number + 1) * PART)]

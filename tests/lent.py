@@ -18,20 +18,22 @@ from typing import Any, Literal
 
 from server.tasks.children import PROGRAM, ForkServer, child_environment
 
-_CHILDREN_GONE_WITHIN = 5.0  # seconds
-_OUTLASTS_A_TEST = 600.0  # seconds
+_CHILDREN_GONE_WITHIN = 5.0  # seconds that killed children may take to end
+_OUTLASTS_A_TEST = 600.0  # seconds: a fork server that sleeps after so long does not sleep within a test
 
 
 @dataclass
 class Running:
-    """A fork server; `ready` is the message that it sends once it is warm."""
+    """A running fork server; `ready` is the message that it sent once it was warm."""
 
     process: "subprocess.Popen[bytes]"
     control: socket.socket
     ready: dict[str, Any] | None = None
 
     async def warm(self) -> dict[str, Any]:
-        """Return the "ready" message. May be cancelled, and called again on another event loop."""
+        """Wait for the "ready" message and return it. May be cancelled, and called again on another event
+        loop.
+        """
         if self.ready is None:
             await _readable(self.control)
             self.ready = json.loads(self.control.recv(1 << 16))
@@ -39,7 +41,7 @@ class Running:
 
     def end(self) -> None:
         self.control.close()
-        self.process.kill()  # its children die with it
+        self.process.kill()  # the fork server's children die with it
         self.process.wait()
 
 
@@ -56,7 +58,9 @@ class ForkServers:
         sleep_after: float = 0,
         cache: Path | None = None,
     ) -> ForkServer:
-        """Takes the place of `server.tasks.children.ForkServer`. One that is lent does not sleep."""
+        """Make what stands for a `ForkServer`: a lent one, or a real one if it has to sleep within the test
+        or needs another yt-dlp.
+        """
         if yt_dlp or 0 < sleep_after < _OUTLASTS_A_TEST:
             return ForkServer(ffmpeg, deno, None, yt_dlp, sleep_after=sleep_after, cache=cache)
         return _Lent(self, ffmpeg, deno)
@@ -121,7 +125,9 @@ class _Lent(ForkServer):
 
 
 def _start(config: str) -> Running:
-    """Call this from the main thread: a fork server dies with the thread that started it."""
+    """Start a fork server. Call this from the main thread: a fork server dies with the thread that started
+    it.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
     with theirs:

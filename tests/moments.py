@@ -1,12 +1,13 @@
-"""Servers that are killed at a moment that random kills would hardly hit: just before one of their own calls.
+"""Servers that kill themselves just before a chosen call of their own: random kills would hardly hit that
+moment.
 
     async def test_...(mortal: Service) -> None:
         await PRODUCED.comes(mortal)
         ...
         await died(mortal)
-        await mortal.start()      # and lives on
+        await mortal.start()      # goes on with what it left
 
-Tests share such a server in turn, as they do others.
+Tests share such a server in turn, like other services.
 """
 
 import asyncio
@@ -18,12 +19,12 @@ from dataclasses import astuple, dataclass
 from tests.service import ROOT, Service, gone
 
 MORTAL = {"PYTHONPATH": str(ROOT / "tests" / "mortal")}
-_WITHIN = 20  # seconds
+_WITHIN = 20  # seconds in which the server comes to the moment, and dies
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The moment just before `method` of `owner` is called with `args` for which `when` is true.
+    """The moment just before `method` of `owner` is called, if `when` is true of its arguments `args`.
 
     `when` is an expression that may name `server.core.events`; `owner` is a class or module in `module`.
     """

@@ -1,4 +1,4 @@
-"""A possible next release: this one's source with one more column, field and kind of announcement."""
+"""A possible next release: this release's source with one more column, field and kind of announcement."""
 
 import shutil
 from pathlib import Path
@@ -41,7 +41,9 @@ SCRIPT = """
 
 
 class NextRelease(Service):
-    """`oldest_server` goes into its newest script: see `server.storage.postgresql.migrations`."""
+    """A service that runs the next release. Its newest script says that servers before `oldest_server` may
+    not use the database: see `server.storage.postgresql.migrations`.
+    """
 
     def __init__(self, folder: Path, oldest_server: int, /, **settings: str) -> None:
         super().__init__(folder, **settings)

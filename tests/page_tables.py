@@ -1,4 +1,4 @@
-"""What is in tables of the page: plain objects and lists of words, wherever their module lies."""
+"""Reads tables in the page's source: plain objects and lists of words, whichever module they are in."""
 
 import json
 import re
@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[1]
 
 @cache
 def page_table(name: str) -> tuple[str, dict[str, str]]:
-    """Where `const name = {...}` stands, and its entries, for those that are texts with their text. Of a list
-    the entries are its words.
+    """Return the file that defines `const name = {...}`, and its keys with their values, "" where a value is
+    no text. A list has each of its words as key and value.
     """
     for path in sorted((ROOT / "static" / "js").rglob("*.js")):
         found = re.search(rf"\bconst {name} = ([\[{{])(.*?)\n?[\]}}]\n", path.read_text("utf-8"), re.DOTALL)
@@ -26,6 +26,6 @@ def page_table(name: str) -> tuple[str, dict[str, str]]:
 
 @cache
 def page_texts() -> dict[str, dict[str, str]]:
-    """The catalogues of the page by their paths."""
+    """Return the texts of the page: the catalogue of each language by its path."""
     paths = sorted((ROOT / "static" / "i18n").glob("*.json"))
     return {str(path.relative_to(ROOT)): json.loads(path.read_text("utf-8")) for path in paths}

@@ -1,4 +1,4 @@
-"""A folder of plugins for yt-dlp, as an operator has one: what `downloads.plugins` names."""
+"""A folder of yt-dlp plugins, such as the setting `downloads.plugins` names."""
 
 from pathlib import Path
 from zipfile import ZipFile
@@ -26,14 +26,14 @@ class PluginFolder:
         path.mkdir()
 
     def write(self, name: str, text: str) -> Path:
-        """A plugin of one module, in a folder of its own."""
+        """Write a plugin of one module into a folder of its own; return the module's path."""
         path = self.path / name / PACKAGE / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         return path
 
     def write_zip(self, name: str, text: str, version: str) -> None:
-        """The same as an archive, with a version as pip knows it."""
+        """Write a plugin of one module as a wheel with a version."""
         with ZipFile(self.path / f"{name}.whl", "w") as archive:
             archive.writestr(f"{PACKAGE}/{name}.py", text)
             about = f"{name}-{version}.dist-info"
@@ -43,5 +43,5 @@ class PluginFolder:
             archive.writestr(f"{about}/RECORD", f"{PACKAGE}/{name}.py,,\n")
 
     def write_told(self) -> None:
-        """An extractor that returns what a page of the test site says: see `tests.fakes.extractor`."""
+        """Add the extractor that returns what a page of the test site says: see `tests.fakes.extractor`."""
         self.write("told", Path(extractor.__file__).read_text())

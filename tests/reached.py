@@ -24,7 +24,7 @@ _ENOUGH = 150_000  # bytes of a broadcast without an end
 
 @asynccontextmanager
 async def all_kinds(folder: Path, film: Path, seed: int, *, reached: bool) -> AsyncIterator[Rampage]:
-    """A `Rampage` on the sources of this module if `reached`, else on the usual ones.
+    """Yield a `Rampage` on the sources of this module if `reached`, else on those of `tests.kills`.
 
     `film` is the folder of the site's media.
     """
@@ -54,10 +54,11 @@ async def _store_cookies(service: Service) -> None:
 
 
 def _kinds(site: Site, page: str, live: str) -> list[Kind]:
-    """`{n}` gives each task a broadcast of its own: the site's broadcasts go on with each request.
+    """Return the kinds of download on these sources.
 
-    They stay there however often they are asked for: else a task whose attempts were all killed early would
-    find nothing left to record.
+    `{n}` gives each task its own broadcast: the site's broadcasts advance with each request. A broadcast
+    stays available after its end: otherwise a task whose attempts were all killed early would find nothing to
+    record.
     """
     wanted = f"end={_LENGTH}&over=7&gone=100000&n={{n}}"
     with_cookies = {"live": "record", "cookies": "main"}
@@ -82,7 +83,7 @@ def _behind(walled: Walled, film: Path) -> str:
 
 
 def _seal(film: Path) -> None:
-    """Add a film with SAMPLE-AES encryption, which yt-dlp leaves to ffmpeg, and its playlist."""
+    """Add a film with SAMPLE-AES encryption, and its playlist: yt-dlp leaves such a playlist to ffmpeg."""
     key = ["-encryption_key", KEY.hex(), "-encryption_kid", KEY.hex()]
     scheme = ["-encryption_scheme", "cenc-aes-ctr", *key]
     parts = ["-movflags", "frag_keyframe+empty_moov+default_base_moof"]

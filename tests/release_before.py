@@ -1,4 +1,4 @@
-"""The release before this one, as it was: its source comes out of the history of this repository."""
+"""The release before this one: its source comes out of the history of this repository."""
 
 import io
 import subprocess
@@ -9,13 +9,13 @@ import pytest
 
 from tests.service import ROOT, Service
 
-# Of the release before; whoever makes a release puts what follows after it here.
+# The commit of the release before; whoever makes a release enters here what the next release follows.
 COMMIT = "b0734d8511500edf5c432a97dced148baa633ff8"
-POSTGRESQL, SQLITE = 10, 6  # its newest migrations
+POSTGRESQL, SQLITE = 10, 6  # the numbers of its newest migration scripts
 
 
 class ReleaseBefore(Service):
-    """It runs with the packages of this release, which keep to what both need."""
+    """A service that runs the release before, with the packages of this release, whose versions suit both."""
 
     def __init__(self, folder: Path, /, **settings: str) -> None:
         super().__init__(folder, **settings)

@@ -1,4 +1,4 @@
-"""What all features have in a store, for tests that open one without a server."""
+"""What every feature adds to a store, for tests that open a store without a server."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,8 @@ from server.subscriptions.item_rows import ItemRows
 from server.subscriptions.subscription_rows import SubscriptionRows
 
 AnyStore = SqliteStore | PostgresStore
-HOOKS = store_hooks(FEATURES, Settings())  # as a server with the default settings opens its store
+# The hooks with which a server with default settings opens its store.
+HOOKS = store_hooks(FEATURES, Settings())
 
 
 @dataclass(frozen=True, slots=True)

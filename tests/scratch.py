@@ -1,7 +1,7 @@
 """Puts the temporary files of tests into memory, if the machine has plenty.
 
-On a disk, tests would spend a fifth of their time waiting for it, for nothing: they kill processes, but none
-cuts the power. If `TMPDIR` is set, it is used instead.
+Tests that wait for a disk would take a fifth longer, and gain nothing: they kill processes, but none cuts the
+power. If `TMPDIR` is set, it is used instead.
 
 Import this module for its effect, before any test makes a folder.
 """
@@ -17,7 +17,9 @@ _NEEDED = 4 << 30  # bytes that must be free; the tests use less than half a gig
 
 
 def _fits(place: Path) -> bool:
-    """Whether `place` has room and allows execution; containers often have 64 MiB, mounted `noexec`."""
+    """Return whether `place` has room and allows execution; containers often have 64 MiB, mounted
+    `noexec`.
+    """
     if not os.access(place, os.W_OK):
         return False
     found = os.statvfs(place)
@@ -27,4 +29,4 @@ def _fits(place: Path) -> bool:
 
 if "TMPDIR" not in os.environ and _fits(_MEMORY):
     os.environ["TMPDIR"] = str(_MEMORY)  # inherited by all processes that tests start
-    tempfile.tempdir = None  # the cached answer: pytest has already called `gettempdir`
+    tempfile.tempdir = None  # replaces the folder that pytest's earlier call of `gettempdir` has cached

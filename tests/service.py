@@ -26,8 +26,8 @@ from tests.zygote import COMMAND, TELLING, Forked, Process, by_exec
 
 ROOT = Path(__file__).parent.parent
 FINAL = ("completed", "failed", "cancelled")
-# asyncio's debug mode, in which `make test-long` runs the service, warns of slow steps: that depends on the
-# machine.
+# `make test-long` runs the service in asyncio's debug mode, which warns of slow steps: a busy machine causes
+# them.
 _SLOW_STEP = re.compile(r" WARNING asyncio: Executing .* took [0-9.]+ seconds$")
 _LISTENING = re.compile(r"listening on (http://[^\s\"]+)")
 _PATIENCE = 50
@@ -35,17 +35,17 @@ Payload = dict[str, Any]
 
 
 class Service:
-    """`async with Service(folder) as service`: started and answering; ended when the block is left.
+    """The service as a process: `async with Service(folder) as service` starts it, and stops it at the end.
 
     `settings` are environment variables that override the tests' defaults: a free port, data under `folder`,
-    and loopback as the only private address that may be fetched.
-    The client belongs to an event loop, the process does not: the next test can go on with the process.
+    and loopback as the only private address that may be fetched. The client belongs to an event loop, the
+    process does not: the next test can use the same process.
     """
 
     command: tuple[str, ...] = COMMAND
     cwd = ROOT
     begin = staticmethod(by_exec)
-    patience = 120.0  # seconds that a start, and an end, may take
+    patience = 120.0  # seconds that a start may take, and as many that an end may take
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
@@ -72,9 +72,9 @@ class Service:
     # --- the process ---
 
     async def start(self) -> None:
-        """Return when the service listens; a restarted one has the same port.
+        """Start the service, and return when it listens; a restarted service keeps its port.
 
-        Raises `RuntimeError` with the end of its log if it ends instead.
+        Raises `RuntimeError` with the end of the log if the service ends instead.
         """
         listening: Future[str] = Future()
         self._begin(listening)
@@ -87,11 +87,11 @@ class Service:
         return await self._end(signal.SIGTERM)
 
     async def kill(self) -> None:
-        """Send SIGKILL, as in a crash; its child processes must end by themselves."""
+        """Send SIGKILL, as a crash would; the child processes must then end by themselves."""
         await self._end(signal.SIGKILL)
 
     def terminate(self) -> None:
-        """Like `stop`, for when no event loop runs. Fails unless the exit status is 0."""
+        """Stop the service without an event loop. Fails unless the exit status is 0."""
         assert self.process is not None
         assert self._reader is not None
         self.process.terminate()
@@ -123,11 +123,11 @@ class Service:
         return self.process is not None and self.process.poll() is None
 
     def processes(self) -> list[psutil.Process]:
-        """All child processes of the running service, and their descendants."""
+        """Return all child processes of the running service, and their descendants."""
         return descendants(self.pid)
 
     def complaints(self) -> list[str]:
-        """Lines of the log that a healthy run does not have."""
+        """Return the lines of the log that a healthy service does not write."""
         return [line for line in self.log if re.search(r"Traceback|\w+Warning:|never awaited", line)]
 
     # --- its client ---
@@ -144,7 +144,7 @@ class Service:
 
     @property
     def client(self) -> aiohttp.ClientSession:
-        """The client, whose base URL is the service: `service.client.get("/api/tasks")`."""
+        """Return the client, whose base URL is the service: `service.client.get("/api/tasks")`."""
         assert self._client is not None, "the service was never started"
         return self._client
 
@@ -168,7 +168,9 @@ class Service:
             return payload
 
     async def wait(self, task_id: str, *stages: str, within: float = _PATIENCE) -> Payload:
-        """The first payload seen in one of `stages` (`completed`, if none is named)."""
+        """Wait until the task is in one of `stages` (`completed`, if none is named); return its payload.
+        Fails if the task ends in another stage.
+        """
         wanted, payload = stages or ("completed",), await self.status(task_id)
         try:
             async with asyncio.timeout(within):
@@ -190,9 +192,9 @@ class Service:
         self.log.clear()
 
     async def listen(self, task_id: str, within: float = _PATIENCE, *, resumes: bool = False) -> list[str]:
-        """All messages of `/ws/<task_id>`, as received, until the service closes the socket.
+        """Return all messages of `/ws/<task_id>`, as received, until the service closes the socket.
 
-        If it `resumes` the task, which is paused, it misses nothing of what comes then.
+        If `resumes`, resume the task once the socket is open, so that no message is missed.
         """
         async with asyncio.timeout(within), self.client.ws_connect(f"/ws/{task_id}") as socket:
             if resumes:
@@ -218,7 +220,9 @@ class Service:
             return [task["task_id"] for task in (await answer.json())["tasks"]]
 
     async def _swept(self, within: float = 20) -> None:
-        """Wait until no files of tasks are left: they are removed a little after an attempt ends."""
+        """Wait until no files of tasks are left: the service removes them a little after an attempt has
+        ended.
+        """
         try:
             async with asyncio.timeout(within):
                 while self._files():
@@ -230,18 +234,20 @@ class Service:
             ) from None
 
     def files_of(self, task_id: str) -> list[Path]:
-        """The files on disk whose names begin with a task's id; those that vanish meanwhile are skipped."""
+        """Return the files on disk whose names begin with a task's id; files that vanish meanwhile are
+        skipped.
+        """
         names = ((at, name) for at, *names in os.walk(self.data) for name in itertools.chain(*names))
         return [Path(at, name) for at, name in names if name.startswith(task_id)]
 
     def _files(self) -> list[Path]:
-        """All files and folders of tasks."""
+        """Return all files and folders of tasks."""
         return [path for folder in ("work", "files", "logs") for path in (self.data / folder).glob("*")]
 
     async def _delete(self, task_id: str) -> None:
         async with self.client.delete(f"/api/tasks/{task_id}") as answer:
             if answer.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND):
-                # A worker that ends its job later deletes the files then.
+                # "worker_silent": the task is gone, and its worker deletes the files once the job has ended.
                 assert (await answer.json())["code"] == "worker_silent", await answer.text()
 
     def environment(self) -> dict[str, str]:
@@ -266,7 +272,7 @@ class Service:
         self._reader.start()
 
     def _read_log(self, lines: IO[bytes], listening: Future[str]) -> None:
-        """Read to end of file, which comes when the service and all its children have ended."""
+        """Read the log to its end, which comes when the service and all its children have ended."""
         with lines:
             for line in (each.decode(errors="replace").rstrip() for each in lines):
                 if _SLOW_STEP.search(line):
@@ -304,7 +310,7 @@ class Told(Service):
 class Services:
     """Running services that tests share in turn, one for each set of settings.
 
-    A test may do anything to a service, even end it: then the next test gets a new one.
+    A test may do anything to its service, and even end it: then the next test gets a new service.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -313,7 +319,9 @@ class Services:
 
     @asynccontextmanager
     async def lend(self, **settings: str) -> AsyncIterator[Service]:
-        """A running service with `settings` and no tasks; see `Service.clear` for what may not be left."""
+        """Yield a running service with `settings` and no tasks. Afterwards delete its tasks
+        (`Service.clear`).
+        """
         key = frozenset(settings.items())
         service = self._free.pop(key, None) or Service(next(self._folders), **settings)
         async with AsyncExitStack() as stack:
@@ -345,16 +353,18 @@ async def exit_status(process: Process) -> int:
 
 
 def descendants(pid: int) -> list[psutil.Process]:
-    """All descendants of a process, its own children first."""
+    """Return all descendants of a process, its own children first."""
     found = children_of(pid)
     return found + [process for child in found for process in descendants(child.pid)]
 
 
 def children_of(pid: int) -> list[psutil.Process]:
-    """The children of a process. Called many times a second, and `psutil` would look at all processes."""
+    """Return the children of a process. This is called many times a second, and `psutil` would look at all
+    processes.
+    """
     numbers: list[str] = []
     found: list[psutil.Process] = []
-    with suppress(OSError):  # the process has ended
+    with suppress(OSError):  # the process may have ended
         for thread in Path(f"/proc/{pid}/task").iterdir():
             numbers += (thread / "children").read_text().split()
     for number in numbers:
@@ -364,15 +374,15 @@ def children_of(pid: int) -> list[psutil.Process]:
 
 
 def command_of(process: psutil.Process) -> list[str]:
-    """Empty if the process has ended."""
-    with suppress(psutil.NoSuchProcess):  # also of one for which nobody has waited yet
+    """Return the command line of a process, or an empty list if the process has ended."""
+    with suppress(psutil.NoSuchProcess):  # raised for a zombie, too
         words: list[str] = process.cmdline()
         return words
     return []
 
 
 async def gone(processes: list[psutil.Process], within: float = 20) -> None:
-    """Return when none of `processes` runs any more; zombies count as ended."""
+    """Return when all of `processes` have ended; zombies count as ended."""
     try:
         async with asyncio.timeout(within):
             while any(_runs(process) for process in processes):
@@ -382,7 +392,7 @@ async def gone(processes: list[psutil.Process], within: float = 20) -> None:
 
 
 def described(processes: list[psutil.Process]) -> list[dict[str, Any]]:
-    """What a failed test says about each process that still runs."""
+    """Describe each process that still runs, for the message of a failed test."""
     found: list[dict[str, Any]] = []
     for process in processes:
         with suppress(psutil.NoSuchProcess):

@@ -8,7 +8,7 @@ from aiohttp import web
 
 
 class Shelf:
-    """`asked` counts the requests for each name."""
+    """The test's site; `asked` counts the requests for each name."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -16,7 +16,7 @@ class Shelf:
         self._things: dict[str, tuple[str, bytes]] = {}
 
     def put(self, name: str, content: bytes, kind: str = "application/octet-stream") -> str:
-        """Return the URL."""
+        """Serve `content` under `name`; return its URL."""
         self._things[name] = kind, content
         return self.url(name)
 

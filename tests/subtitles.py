@@ -1,4 +1,4 @@
-"""Reads subtitles as players do: which streams a file has, and which text is shown when."""
+"""Reads the subtitles of a file as players do: the streams, and which text is shown when."""
 
 import re
 import subprocess
@@ -16,13 +16,13 @@ _STREAM = re.compile(r"Stream #0:\d+(?:\[0x[0-9a-f]+\])?(?:\((\w+)\))?: Subtitle
 
 
 def streams(path: Path) -> list[tuple[str, str]]:
-    """The language and the codec of each of a film's subtitles."""
+    """Return the language and the codec of each subtitle stream of a film."""
     said = subprocess.run([FFMPEG, "-hide_banner", "-i", path], capture_output=True, text=True, check=False)
     return [(found[1] or "und", found[2]) for found in _STREAM.finditer(said.stderr)]
 
 
 def cues(path: Path, number: int = 0) -> list[Cue]:
-    """The decoded cues of subtitle stream `number` of a file: start and end in seconds, and the text."""
+    """Return the cues of subtitle stream `number` of a file: start and end in seconds, and the text."""
     command = [FFMPEG, "-v", "error", "-i", str(path), "-map", f"0:s:{number}", "-f", "srt", "-"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [_cue(block) for block in re.split(r"\n\n+(?=\d+\n\d)", shown.strip()) if block]

@@ -1,7 +1,7 @@
 """Servers that follow the channels of `tests.site.year`, and are killed all the time.
 
-`Survival.run` lives through the year; `check` holds what the API and the disk say in the end to what the site
-has shown. Nothing waits for a time: kills come at a request, or at a moment of `tests.moments`.
+`Survival.run` plays the year; `check` compares what the API and the disk have in the end with what the site
+has shown. No kill comes after a fixed time: it comes at a request, or at a moment of `tests.moments`.
 """
 
 import asyncio
@@ -38,9 +38,10 @@ SETTINGS = {
     "CLIPWIRE_DOWNLOADS__ALLOWED_PRIVATE_HOSTS": '["127.0.0.0/8"]',
     "CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0",
 }
-CALM = (0.3, 0.5, 1.5, 4.0, 8.0, 8.0)  # days, in the end: what is to be tried again has its time
-_ASKED_AT_ONCE = 24  # requests of one server that may be under way when a host begins to refuse
-_PATIENCE = 240.0  # seconds, for all that is due
+# Days that pass one after the other at the end, so that all retries become due.
+CALM = (0.3, 0.5, 1.5, 4.0, 8.0, 8.0)
+_ASKED_AT_ONCE = 24  # most requests of one server that may be under way when a host begins to refuse
+_PATIENCE = 240.0  # seconds in which everything that is due must be done
 
 
 _CALLS: tuple[Callable[..., object], ...] = (
@@ -73,10 +74,11 @@ MOMENTS = (
 
 
 class Survival:
-    """`set_ahead` has the servers' clock be so many seconds ahead at their next start.
+    """Plays the year on `servers`. `set_ahead` sets how many seconds the servers' clock is ahead at their
+    next start.
 
-    `has_users`: people skip, forget, fetch and delete entries, unsubscribe and come back, while servers are
-    killed.
+    `has_users`: users skip, forget, fetch and delete entries, unsubscribe and subscribe again, while servers
+    are killed.
     """
 
     def __init__(
@@ -95,7 +97,7 @@ class Survival:
         self._chance = random.Random(f"{year.seed} kills")
         self._ids: dict[str, str] = {}
         self.killed: Counter[str] = Counter()
-        self.done: Counter[str] = Counter()  # what users did, by entries
+        self.done: Counter[str] = Counter()  # how many entries users acted on, by action
         self._deeds: Mapping[float, Callable[[], Awaitable[None]]] = (
             {}
             if not has_users
@@ -121,7 +123,8 @@ class Survival:
             for _ in range(kills_a_turn):
                 await self._kill_one()
             await self._settled()
-            if turn in self.year.at(0.3):  # the user wants what was held; of another burst nothing
+            # Users fetch what was held of the first burst, and nothing of later ones.
+            if turn in self.year.at(0.3):
                 await self._act("bursting", {"action": "fetch", "state": "waiting"})
                 await self._kill_one()
                 await self._settled()
@@ -153,7 +156,7 @@ class Survival:
         await self._learn()
 
     async def _dawn(self, days: float | None = None) -> None:
-        """All servers are killed, and live on days later."""
+        """Kill all servers, let `days` pass, and start the servers again."""
         await asyncio.gather(*(server.kill() for server in self._servers))
         self._count("at dawn", len(self._servers))
         self.year.dawn(days)
@@ -162,7 +165,9 @@ class Survival:
         await asyncio.gather(*(server.start() for server in self._servers))
 
     async def _kill_one(self) -> None:
-        """At a moment, or at one of the next requests; if neither comes, when nothing is to be done."""
+        """Kill a server at a moment or at one of the next requests, or when nothing is due if neither
+        comes.
+        """
         server = self._any
         if self._chance.random() < 0.5:
             moment = self._chance.choice(self._moments)
@@ -187,7 +192,7 @@ class Survival:
         self.killed[how] += kills
 
     async def _rest(self, comes_first: Callable[[], bool]) -> None:
-        """Until nothing is to be done, unless something else comes first."""
+        """Wait until nothing is due, or until `comes_first` is true."""
         resting = asyncio.create_task(self._settled(), name="rest")
         while not (resting.done() or comes_first()):
             await asyncio.wait((resting,), timeout=0.01)
@@ -198,7 +203,7 @@ class Survival:
             await asyncio.wait((resting,))
 
     async def _settled(self) -> None:
-        """Until no check and no download is due."""
+        """Wait until no check and no download is due."""
         try:
             async with asyncio.timeout(_PATIENCE):
                 while why := await self._is_due():
@@ -208,7 +213,7 @@ class Survival:
             raise AssertionError(f"still due: {why}\n{log}") from None
 
     async def _is_due(self) -> object:
-        """What is, if anything."""
+        """Return a subscription or a task that is due, or None."""
         server = next((each for each in self._servers if each.runs), self._servers[0])
         with suppress(aiohttp.ClientError, ConnectionError):
             now = self.year.now
@@ -238,7 +243,7 @@ class Survival:
     # --- what users do ---
 
     async def _skip(self) -> None:
-        """Of a host that bans, what waits; and of a list, half of what is held."""
+        """Skip the waiting entries of hosts that ban, and half of the held and waiting entries of a list."""
         for name, share in (("strict", 1.0), ("stricter", 1.0), ("channel", 0.5)):
             channel = self._channel(name)
             items = [*await self._items(channel, "queued"), *await self._items(channel, "waiting")]
@@ -248,20 +253,21 @@ class Survival:
             channel.skipped |= {_film(one["url"]) for one in results if one["state"] == "skipped"}
 
     async def _fetch_skipped(self) -> None:
-        """Half of what was skipped."""
+        """Fetch half of the skipped entries."""
         for name in ("strict", "stricter", "channel"):
             channel = self._channel(name)
             skipped = await self._items(channel, "skipped")
             chosen = self._chance.sample(skipped, (len(skipped) + 1) // 2)
             moments = (ItemRows.fetch, Tasks.take_on, Tasks.retry)
             await self._act_on(channel, "fetch", chosen, moments)
-            # Those that were begun before a kill are queued by then: the repeated request refuses them.
+            # A repeated request refuses entries that the request before the kill has queued; they are fetched
+            # all the same.
             names = {_film(one["url"]) for one in chosen}
             channel.skipped -= names
             channel.wanted |= names
 
     async def _forget(self) -> None:
-        """What was there before, which is wanted then, and what a filter has skipped, which it does again."""
+        """Forget entries: known ones become wanted, and those that a filter skipped are skipped again."""
         for name, state in (("announcing", "known"), ("signed", "skipped")):
             channel = self._channel(name)
             chosen = await self._items(channel, state)
@@ -278,7 +284,9 @@ class Survival:
             channel.deleted.add(_film(one["url"]))
 
     async def _come_back_for_all(self) -> None:
-        """What was fetched stays, and is not fetched again; what was deleted is."""
+        """Unsubscribe, and subscribe again to all entries: fetched files stay and are not fetched again,
+        deleted ones are.
+        """
         channel = self._channel("left")
         await self._leave(channel, "keep")
         channel.begin_anew("all")
@@ -296,7 +304,7 @@ class Survival:
     async def _leave(self, channel: Channel, files: str) -> None:
         path = f"/api/subscriptions/{self._ids[channel.name]}?files={files}"
         status, _ = await self._insist("DELETE", path, None, (SubscriptionRows.remove, Tasks.delete))
-        assert status in (204, 404)  # the first answer was lost
+        assert status in (204, 404)  # 404: an earlier request has removed it, but its answer was lost
         self.done["left"] += 1
 
     async def _come_back(self, channel: Channel) -> None:
@@ -320,7 +328,7 @@ class Survival:
         items: Sequence[Payload],
         moments: Sequence[Callable[..., object]],
     ) -> list[Payload]:
-        """What became of them."""
+        """Act on items of a channel; return the items that the answer shows."""
         if not items:
             return []
         path = f"/api/subscriptions/{self._ids[channel.name]}/items/actions"
@@ -332,7 +340,9 @@ class Survival:
     async def _insist(
         self, method: str, path: str, body: Payload | None, moments: Sequence[Callable[..., object]]
     ) -> tuple[int, Any]:
-        """Ask a server that dies meanwhile or after it, and others until the answer is no node's silence."""
+        """Send a request to a server that is killed during or after it, then to any server until one answers
+        for good.
+        """
         server = self._any
         await _before(self._chance.choice(moments)).comes(server)
         started = server.processes()
@@ -432,7 +442,9 @@ class Survival:
         return f"is {said} and not fetched: {[task.get('error') for task in tasks]}"
 
     def _asked_too_often(self) -> list[str]:
-        """A film's file is asked for a second time only after a kill, or a refusal."""
+        """Return the films whose file was requested too often: more requests than kills and refusals
+        explain.
+        """
         return [
             f"{name} was asked for {len(asked)} times"
             for name, asked in self.year.asked.items()
@@ -465,7 +477,7 @@ def _time(said: str) -> float:
 
 
 def _film(url: str) -> str:
-    """The name of the film that a link leads to."""
+    """Return the name of the film that a link leads to."""
     return url.partition("?")[0].rpartition("/")[2].removesuffix(".mp4").removeprefix("film-")
 
 

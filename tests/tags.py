@@ -13,14 +13,16 @@ _OGG = (".opus", ".ogg")
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """`tags` by their names in lower case; a chapter is its start and end in seconds, and its title."""
+    """The metadata of a file: `tags` by their names in lower case; a chapter is its start and end in seconds,
+    and its title.
+    """
 
     tags: dict[str, str]
     chapters: list[tuple[float, float, str]]
 
     @property
     def description(self) -> str | None:
-        """The description; ffmpeg calls that of Vorbis comments `comment`."""
+        """Return the description, which ffmpeg calls `comment` if it comes from Vorbis comments."""
         return self.tags.get("description") or self.tags.get("comment")
 
     @property
@@ -37,7 +39,9 @@ def about(path: Path) -> About:
 
 
 def cover(path: Path) -> bytes:
-    """The bytes of the cover as stored: in a video file it is the second video stream, else the first."""
+    """Return the bytes of the cover as stored: the second video stream of a video file, the first of a sound
+    file.
+    """
     at = int(path.suffix in (".mp4", ".mkv", ".mov"))
     command = [
         FFMPEG,

@@ -23,15 +23,17 @@ CADDY: Final = shutil.which("caddy", path=f"{_PATH}:{sys.prefix}/programs/caddy/
 
 
 def npm_tool(name: str) -> Path:
-    """The package `name` of those in `requirements/tools`; skips the test if it is not installed."""
+    """Return the path of `name` from the packages in `requirements/tools`; skip the test if it is not
+    installed.
+    """
     package = Path(sys.prefix, "tools/node_modules", name)
     return package if package.is_dir() else without(f"{name} from npm", "apt-get install npm, make tools")
 
 
 def without(what: str, remedy: str, *, is_everywhere: bool = True) -> NoReturn:
-    """Skip the test, because `what` is missing; in CI, where nothing may be missing, fail it.
+    """Skip the test, because `what` is missing; in CI, where nothing may be missing, fail the test.
 
-    `is_everywhere`: every system that CI runs on has it.
+    `is_everywhere`: no system that CI runs on may lack it.
     """
     said = f"NOT TESTED, for want of {what}: {remedy}"
     if is_everywhere and os.environ.get("CI"):

@@ -7,13 +7,15 @@ from pathlib import Path
 
 
 def nodes(path: Path) -> Iterator[ast.AST]:
-    """All nodes of a module, itself first. Keeping those of many modules slows the garbage collector down."""
+    """Return all nodes of a module, the module itself first. Keeping the nodes of many modules would slow the
+    garbage collector down.
+    """
     return ast.walk(ast.parse(path.read_text(encoding="utf-8")))
 
 
 @cache
 def imports(path: Path) -> tuple[str, ...]:
-    """The full names that a module imports, also inside functions and under TYPE_CHECKING."""
+    """Return the full names that a module imports, also inside functions and under TYPE_CHECKING."""
     return tuple(_imported(path))
 
 

@@ -25,7 +25,8 @@ HASHED = "00dbd3e4.0"
 CHALLENGE = {"cf-mitigated": "challenge"}
 _PEEKED = 8192
 _PIECE = 64 * 1024
-_BEFORE_CIPHERS = 43  # bytes of record header, message header, version and random; the session ID follows
+# Bytes of record header, message header, version and random; the session ID follows them.
+_BEFORE_CIPHERS = 43
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ class Seen:
 
 @dataclass
 class Walled:
-    """`things` are type and content by path. Clients other than browsers get `status`, `headers` and `wall`
-    instead; with `for_all`, browsers do too. With `challenges_browsers` they get a challenge.
+    """The site. `things` has the type and the content of each path. A client that is no browser gets
+    `status`, `headers` and `wall` instead; with `for_all`, browsers do, too. With `challenges_browsers`,
+    browsers get a challenge.
 
     `asides` are additional headers of `things`. `pause` is the time in seconds before each piece of a body.
     """
@@ -64,7 +66,7 @@ class Walled:
         return f"https://127.0.0.1:{self.port}{path}"
 
     def asked(self, path: str) -> list[bool]:
-        """For each request for `path`, whether a browser sent it."""
+        """Return for each request for `path` whether a browser sent it."""
         return [seen.browser for seen in self.seen if seen.path == path]
 
 
@@ -124,7 +126,7 @@ class _Request(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.OK, walled.asides, *walled.things[path])
 
     def log_message(self, *_: Any) -> None:
-        """Log nothing: tests look at `Walled.seen`."""
+        """Log nothing: tests read the requests from `Walled.seen`."""
 
     def _answer(self, status: int, headers: dict[str, str], kind: str, content: bytes) -> None:
         self.send_response(status)

@@ -2,13 +2,13 @@
 
 A service's start takes more than a second of CPU, nearly all of it for imports, of the service and of its
 fork server; tests would pay that two hundred times, and a part of it for two hundred commands. So each
-session of pytest has one process that has paid it: each service is forked from it, and the service's first
-fork server from the service; and another one for commands. All else is as after a start by `exec`: arguments,
-environment, working directory, standard streams, sessions, signals.
+session of pytest has one process that has paid it once: each service is forked from this process, and the
+service's first fork server from the service. Commands are forked from a second process. All else is as after
+a start by `exec`: arguments, environment, working directory, standard streams, sessions, signals.
 
-What is not the same for all is started by `exec`, as ever: another program, a service in another folder, an
-environment in which Python or yt-dlp would begin otherwise, and the fork servers that a service starts while
-it runs.
+Whatever needs another start is started by `exec`: another program, a service in another folder, an
+environment in which Python or yt-dlp would start differently, and the fork servers that a service starts
+while it runs.
 """
 
 import json
@@ -29,31 +29,31 @@ ROOT: Final = Path(__file__).parent.parent
 COMMAND: Final = (sys.executable, "-W", "default", "-m", "server")
 TELLING: Final = (*COMMAND[:3], str(ROOT / "tests" / "fakes" / "telling.py"))
 CHECKING: Final = (*COMMAND[:3], str(ROOT / "tests" / "fakes" / "checking.py"))
-SKEWED: Final = str(ROOT / "tests" / "skewed")  # a zygote has begun with it, for all
-MORTAL: Final = str(ROOT / "tests" / "mortal")  # has the same effect after the imports
-CLIPWIRE: Final = (sys.executable, "-m", "server")  # and a command's arguments
-# What a command's environment may have: nothing else changes how Python begins or what is imported.
+SKEWED: Final = str(ROOT / "tests" / "skewed")  # on the path from a zygote's start, for all its forks
+MORTAL: Final = str(ROOT / "tests" / "mortal")  # works also if it comes on the path after the imports
+CLIPWIRE: Final = (sys.executable, "-m", "server")  # a command's arguments follow
+# The variables that a command's environment may have: no other changes how Python starts or what is imported.
 _OF_COMMANDS: Final = re.compile(r"CLIPWIRE_\w+|HOME|LANG|PATH|PYTHONPATH|TERM|TMPDIR|XDG_\w+")
-AUTHORITIES: Final = "SSL_CERT_FILE"  # a fork server reads it once
-ROOM: Final = 1000  # bytes in a zygote's own arguments for those of what is forked from it
+AUTHORITIES: Final = "SSL_CERT_FILE"  # a fork server reads this variable once, at its start
+ROOM: Final = 1000  # bytes that a zygote reserves in its own command line, for the command line of its forks
 NUMBER: Final = struct.Struct("i")
 
 
 def _common(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a zygote's environment must share with that of what is forked from it."""
+    """Return the variables that a zygote and its forks must have in common."""
     own = ("CLIPWIRE_", "PORT", "PYTEST_", "PYTHONPATH", "SKEW", "LEASE", AUTHORITIES)
     return {name: value for name, value in environment.items() if not name.startswith(own)}
 
 
 class Zygotes:
-    """One for each command and set of authorities that is needed."""
+    """The zygotes: one for each command and set of certificate authorities that is needed."""
 
     def __init__(self) -> None:
         self._running: dict[tuple[str, ...], tuple[subprocess.Popen[bytes], socket.socket]] = {}
         self._environment = dict(os.environ)
 
     def start(self, command: tuple[str, ...], cwd: Path, environment: dict[str, str]) -> "Process":
-        """Start a service whose standard error is a pipe."""
+        """Start a service; its standard error is a pipe."""
         if (
             command not in (COMMAND, TELLING, CHECKING)
             or cwd != ROOT
@@ -120,7 +120,9 @@ def by_exec(command: tuple[str, ...], cwd: Path, environment: dict[str, str]) ->
 def command_by_exec(
     arguments: Sequence[str], cwd: Path, environment: dict[str, str], streams: Sequence[int]
 ) -> "subprocess.Popen[bytes]":
-    """Ctrl-C ends it, also where a script runs the tests in its background, which ignores that signal."""
+    """Run a command by `exec`. Ctrl-C ends it even if a script runs the tests in its background, where that
+    signal is ignored.
+    """
     stdin, stdout, stderr = streams
     return subprocess.Popen(
         ("env", "--default-signal=INT", *CLIPWIRE, *arguments),
@@ -152,7 +154,7 @@ class Forked:
         (self.pid,) = NUMBER.unpack(os.read(self._state, NUMBER.size))
 
     def opened(self) -> int:
-        """A descriptor, to be closed, that becomes readable when the service has ended."""
+        """Return a descriptor that becomes readable when the service has ended; the caller closes it."""
         return os.dup(self._state)
 
     def poll(self) -> int | None:
@@ -166,7 +168,7 @@ class Forked:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            with suppress(ProcessLookupError):  # it has ended, and its status is on its way
+            with suppress(ProcessLookupError):  # the process has ended, and its status is on its way
                 os.kill(self.pid, number)
 
     def terminate(self) -> None:

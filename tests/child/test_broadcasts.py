@@ -1,4 +1,4 @@
-"""Whether what a page leads to is a broadcast: of many pages nobody says so."""
+"""Whether the stream that a page leads to is a broadcast: many pages do not say so."""
 
 import re
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ def jobs() -> Iterator[Jobs]:
 
 
 def segments(site: Site) -> int:
-    """How many of a second each were fetched."""
+    """Return how many different segments of one second were requested."""
     return len({request.path for request in site.requests if request.path.startswith("/hls/long/")})
 
 
 def page_with(site: Site, source: str) -> str:
-    """A page whose extractor does not look whether what it leads to is live."""
+    """Return a page whose extractor does not find out whether its stream is live."""
     return site.url(f"/page?kind=video&src={quote(source)}")
 
 
@@ -64,7 +64,9 @@ async def test_a_playlist_without_an_end_that_does_not_go_on_is_a_film(
 async def test_a_film_whose_playlist_has_no_end_is_a_film_by_its_own_link_too(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
-    """All of it: a broadcast is recorded from its newest segments on, and refused unless it is asked for."""
+    """The whole film is fetched. Of a broadcast only the newest segments would be recorded, and only on
+    request.
+    """
     outcome = await jobs.download(
         tmp_path / "t", site.url(f"{BROADCAST}?step=20&quiet=20&gone=999"), outputs=["video"]
     )

@@ -1,4 +1,6 @@
-"""What yt-dlp hands to ffmpeg: it is fetched whole, or an error; and never past the guard."""
+"""Streams that yt-dlp leaves to ffmpeg: they are fetched whole or end in an error, and never from a private
+address.
+"""
 
 import asyncio
 import contextlib
@@ -26,14 +28,14 @@ SEGMENT = "#EXTINF:4.0,\n{}\n"
 
 @pytest.fixture
 async def inside(media: Path) -> AsyncIterator[Site]:
-    """A site that nobody may be sent to."""
+    """A site at an address that no download may reach."""
     async with open_site(media, 0, "127.0.0.2") as site:
         yield site
 
 
 @pytest.fixture
 def sealed(media: Path, tmp_path: Path) -> bytes:
-    """A film whose samples alone are encrypted, as SAMPLE-AES has it, with the site's key."""
+    """A film in which only the samples are encrypted, as in SAMPLE-AES, with the site's key."""
     key = ["-encryption_key", KEY.hex(), "-encryption_kid", KEY.hex()]
     scheme = ["-encryption_scheme", "cenc-aes-ctr", *key]
     parts = ["-movflags", "frag_keyframe+empty_moov+default_base_moof"]
@@ -78,7 +80,7 @@ async def test_an_ffmpeg_that_is_killed_is_no_fault_of_the_film(
 
 
 async def _fetching(link: str) -> psutil.Process:
-    """The ffmpeg that fetches `link`, once it runs."""
+    """Wait until an ffmpeg fetches `link`; return the process."""
     while True:
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):

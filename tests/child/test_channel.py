@@ -1,4 +1,4 @@
-"""What the server reads of a job: see `server.child.process.channel`."""
+"""Which events of a job the server reads: see `server.child.process.channel`."""
 
 import socket
 from contextlib import closing
@@ -12,7 +12,8 @@ def test_a_report_that_waits_for_its_time_is_dropped_after_the_last_event() -> N
     with closing(at_server), closing(at_child):
         channel = Channel(at_child)
         reporter, meter = Reporter(channel), Meter([StreamProgress()])
-        reporter.download(meter, {})  # waits: the next report is due a quarter of a second after the last
+        # This report waits: it may come a quarter of a second after the one before.
+        reporter.download(meter, {})
         channel.send_last("produced")
         reporter.send_pending()
         assert at_server.makefile().read() == '{"kind":"produced"}\n'

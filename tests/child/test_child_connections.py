@@ -1,4 +1,6 @@
-"""Connections that go wrong, as yt-dlp's own handlers meet them: what libraries make of it has one code."""
+"""Connections that fail in yt-dlp's request handlers: whatever the libraries raise, each fault has one
+code.
+"""
 
 import asyncio
 import os
@@ -54,7 +56,7 @@ def saying(answer: bytes, then: Handler = closing) -> Handler:
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[int]]]:
-    """Starts a server that answers in some manner once it was asked; returns its port."""
+    """Start a server that reads a request and then answers as `handler` does; return its port."""
     servers: list[asyncio.Server] = []
 
     async def start(handler: Handler) -> int:
@@ -73,7 +75,9 @@ async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[int]]]:
 
 
 def failures(url: str, handler: str, timeout: float = 10) -> set[str]:
-    """The codes of what comes of `url`: kept as an exception, and as words alone if it may be tried again."""
+    """Request `url`; return the codes that the failure gets: as an exception, and, if it may be retried, as a
+    downloader's words.
+    """
     trail, log = Trail(url), Log(os.open(os.devnull, os.O_WRONLY))
     with Engine(options.for_download(download_job(Path("/nowhere")), log), trail) as engine:
         handlers = engine._request_director.handlers
@@ -122,7 +126,7 @@ async def test_a_connection_that_goes_wrong_has_a_code(
 
 @pytest.fixture
 def passing_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a child, until the test is over."""
+    """Install the child's way to skip informational answers, until the test is over."""
     monkeypatch.setattr(HTTPResponse, "_read_status", vars(HTTPResponse)["_read_status"])
     guard.skip_informational_responses()
 

@@ -1,4 +1,6 @@
-"""Films that are to come in chunks, as YouTube's do, from sources that do not say how much there is."""
+"""Films that are downloaded in chunks, like those of YouTube, from sources that do not say how large they
+are.
+"""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -13,8 +15,9 @@ from tests.shelf import Shelf
 
 @dataclass
 class Source:
-    """Answers each range, of an unknown whole unless it `says_total`. The answer of the number `breaks`
-    breaks off in its middle, and after `last` answers the film is gone. With `changes` each has another ETag.
+    """Answers requests for ranges; the total size is left out unless `says_total`. The answer with the number
+    `breaks` stops in its middle; after `last` answers the film is gone. With `changes`, each answer has
+    another ETag.
     """
 
     film: bytes
@@ -97,7 +100,7 @@ async def test_a_film_comes_whole_though_nobody_says_how_many_chunks_it_has(
 async def test_what_follows_a_partial_file_is_not_taken_for_the_film(
     source: Source, shelf: Shelf, tmp_path: Path, marks: dict[str, bool]
 ) -> None:
-    """Such a source sends more than the chunk that is asked for."""
+    """Such a source sends more than the requested chunk."""
     source.says_total = True
     vars(source).update(marks)
     source.breaks = source.last = 1

@@ -1,4 +1,4 @@
-"""Clips: what comes out, to the picture, and what of a source is fetched for it."""
+"""Clips: which frames the file shows, and how much of the source is fetched for it."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from tests.tools import BUNDLED
 
 EXACT = {"start": 10.5, "end": 13, "exact": True}
 COPIED = EXACT | {"exact": False}
-TOUCHED = ["5", "6"]  # the segments of two seconds that have some of it
+TOUCHED = ["5", "6"]  # the segments of two seconds that overlap the clip
 
 
 @pytest.fixture
@@ -105,7 +105,8 @@ async def test_of_a_plain_mp4_the_index_and_the_bytes_around_the_clip_are_fetche
     outcome = await clipped(jobs, tmp_path, films_site.url("film.mp4"), COPIED)
     assert films_site.bytes_of("film.mp4") < (films / "film.mp4").stat().st_size / 2
     pictures = numbers(outcome.file("video"))
-    assert pictures[0] in shown(10.5, 10.6)  # what comes before, back to its key frame, is in it and hidden
+    # The frames from the key frame to the begin of the clip are in the file, but hidden.
+    assert pictures[0] in shown(10.5, 10.6)
     assert pictures[-1] in shown(12.9, 13.1)
     hidden = numbers(outcome.file("video"), "-ignore_editlist", "1")
     assert hidden[0] == 10 * RATE
@@ -197,7 +198,7 @@ async def test_progress_never_falls_and_the_length_is_the_clips(
     assert told == sorted(told)
     assert told[-1] <= 99
     assert outcome.described.get("duration") == 2
-    assert outcome.last["video_info"]["duration"] in (2, 3)  # of 2.5 s
+    assert outcome.last["video_info"]["duration"] in (2, 3)  # the clip has 2.5 s
 
 
 @pytest.mark.long
@@ -214,7 +215,7 @@ async def test_a_clip_too_large_is_refused(jobs: Jobs, films_site: ClipSite, tmp
     assert broken(outcome)[0] == "too_large"
 
 
-# What a source may do meanwhile.
+# --- what a source may do while the clip is fetched ---
 
 
 @pytest.mark.long
@@ -249,7 +250,7 @@ async def test_an_ffmpeg_that_is_killed_while_it_reads_is_no_fault_of_the_film(
 
 
 async def reader() -> psutil.Process:
-    """The ffmpeg that copies out of the source, once it runs."""
+    """Wait until an ffmpeg copies from the source; return the process."""
     while True:
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -308,7 +309,7 @@ async def test_segments_that_are_there_are_not_the_whole_stream_because_a_playli
 async def test_the_whole_stream_is_not_fetched_because_its_playlist_is_refused(
     jobs: Jobs, films_site: ClipSite, tmp_path: Path
 ) -> None:
-    """Another attempt, which can read the playlist, would take it for the segments."""
+    """The next attempt, which can read the playlist, would take the whole stream for the clip's segments."""
     url = films_site.url("ts/index.m3u8")
     assert (await clipped(jobs, tmp_path, url, COPIED)).last["kind"] == "produced"
     films_site.refusing = {"/ts/index.m3u8": 2 * films_site.requests_for("ts/index.m3u8")}
@@ -327,7 +328,7 @@ async def test_a_playlist_that_is_called_a_film_opens_nothing(
     assert outcome.last["kind"] == "broken"
 
 
-# Side by side.
+# --- compared with yt-dlp ---
 
 
 @pytest.mark.long
@@ -355,7 +356,7 @@ def _by_yt_dlp(path: Path, url: str, exact: bool) -> Path:
     return path
 
 
-# What follows a clip.
+# --- what is cut together with the film ---
 
 VTT = "WEBVTT\n\n" + "".join(f"00:{at:02}.000 --> 00:{at:02}.500\n{at}\n\n" for at in range(SECONDS))
 CHAPTERS = [

@@ -1,4 +1,4 @@
-"""Cookies in a child: they get to their own hosts, ffmpeg's requests included, and nowhere else."""
+"""Cookies in a child are sent to their own hosts only, also by ffmpeg."""
 
 from collections.abc import AsyncIterator
 from io import StringIO
@@ -91,7 +91,7 @@ async def test_they_lie_neither_in_the_directory_nor_in_the_log(
 
 async def test_what_the_site_renews_comes_back(jobs: Jobs, site: Site, tmp_path: Path) -> None:
     outcome = await jobs.download(tmp_path / "t", site.url("/video.mp4?renew=next"), text=FILE, **VIDEO)
-    *_, back = renewals(outcome)  # it renews with each answer, for an hour from then on
+    *_, back = renewals(outcome)  # the site renews the cookie with each answer, for one more hour
     [cookie] = cookies.parse(cookies.merge_changes(FILE, FILE, back, now=0))
     assert (cookie.value, cookie.http_only) == ("next", True)
     assert outcome.kinds.index("renewed") < outcome.kinds.index("download_started"), "a kill loses nothing"

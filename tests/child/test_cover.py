@@ -1,4 +1,6 @@
-"""Covers of podcast feeds, by real children: what becomes one, and what is no picture costs nobody else."""
+"""Covers of podcast feeds, made by real children: any picture becomes one, and a broken one harms no
+other.
+"""
 
 import asyncio
 import struct
@@ -20,7 +22,7 @@ from tests.tools import FFMPEG
 
 
 async def drawn(path: Path, size: str) -> bytes:
-    """A picture of this size, in the format that the name of `path` says."""
+    """Draw a picture of this size, in the format that the suffix of `path` names."""
     source = ("-f", "lavfi", "-i", f"testsrc2=s={size}", "-frames:v", "1", str(path))
     process = await asyncio.create_subprocess_exec(FFMPEG, "-v", "error", *source)
     assert await process.wait() == 0
@@ -61,7 +63,7 @@ async def test_any_picture_becomes_a_square_one(made: Covers, tmp_path: Path) ->
         try:
             picture = await drawn(tmp_path / name, size)
         except AssertionError:
-            continue  # this ffmpeg writes no WebP
+            continue  # this ffmpeg cannot write WebP
         cover = await made.cover(str(number), giving(picture))
         assert cover is not None
         (tmp_path / "cover.jpg").write_bytes(cover)
@@ -92,7 +94,7 @@ async def test_what_is_no_picture_is_tried_once(made: Covers, picture: bytes) ->
 
 
 def png_of(side: int) -> bytes:
-    """A black picture, in a few kB."""
+    """Return a black picture as PNG, in a few kB."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

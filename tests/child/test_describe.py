@@ -1,4 +1,4 @@
-"""What of a source's words reaches clients, and the log."""
+"""Which texts of a source reach clients and the log, and in what form."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a download will need, held against what it really writes."""
+"""The estimate of the disk space that a download needs, compared with what it really writes."""
 
 import json
 from collections.abc import AsyncIterator
@@ -96,7 +96,7 @@ def test_each_step_that_writes_another_copy_counts(
 
 @pytest.mark.parametrize("wanted", get_args(ProcessRequest.model_fields["audio_format"].annotation))
 def test_every_audio_format_that_can_be_asked_for_has_a_rate(wanted: str) -> None:
-    """Without one, sound that is encoded would be taken for as large as the source's: here, of 800 bytes."""
+    """Without a rate, encoded sound would be estimated as large as the source's sound, here 800 bytes."""
     film = FilmFacts(
         wished(outputs=["audio"], audio_format=wanted), [[PICTURE, SOUND | {"ext": "ac3"}]], 1000
     )
@@ -122,7 +122,7 @@ def test_of_a_size_that_nobody_knows_nothing_is_said(sections: Any) -> None:
     assert estimate_bytes(FilmFacts(wished(outputs=["video"]), sections, 10)) is None
 
 
-# What a job really writes.
+# --- what a job really writes ---
 
 CHAPTERS = [
     {"title": "one", "start_time": 0, "end_time": 20},
@@ -177,7 +177,7 @@ def found(step: str, shelf: Shelf, films: Path) -> dict[str, Any]:
 
 
 def said(outcome: Outcome) -> int:
-    """The last word on what is needed; no earlier one was more."""
+    """Return the last estimate of a job; fail if an earlier one was larger."""
     told = [event["needs"] for event in outcome.events if event["kind"] == "needs"]
     assert told == sorted(told), json.dumps(told)
     return int(told[-1])

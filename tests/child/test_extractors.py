@@ -1,4 +1,4 @@
-"""Which extractors are asked of a link: the same one is found as if all were asked."""
+"""Which extractors are tried for a link: only some, and yet the one that all of yt-dlp would find."""
 
 import gc
 import re
@@ -20,7 +20,7 @@ def _patterns() -> Iterator[str]:
 
 
 def _links() -> list[tuple[str, str]]:
-    """The links of yt-dlp's own tests, with the names of the extractors that have them."""
+    """Return the links in yt-dlp's own tests, with the names of the extractors that have them."""
     return [
         (name, test["url"])
         for name, kind in extractors.enabled().items()
@@ -43,7 +43,8 @@ def test_each_extractor_is_asked_of_the_links_of_its_own_tests() -> None:
 
 @pytest.mark.wide
 def test_reading_the_patterns_leaves_no_garbage_which_the_fork_server_would_keep() -> None:
-    patterns = list(islice(_patterns(), 200))  # reading yt-dlp's list for the first time leaves some
+    # The first reading of yt-dlp's list leaves some garbage of its own.
+    patterns = list(islice(_patterns(), 200))
     gc.collect()
     gc.disable()
     try:
@@ -114,7 +115,7 @@ def test_a_link_with_other_letters_is_asked_of_all() -> None:
 
 
 def test_few_are_asked() -> None:
-    """Each costs a child as much as the pages of memory that it lies in."""
+    """Each extractor that is tried costs a child the pages of memory in which it lies."""
     assert len(list(extractors.find_candidates("http://films.test/1mb.mp4"))) < 150
     assert len(list(extractors.find_candidates(extractors.TYPICAL))) < 150
 

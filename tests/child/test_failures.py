@@ -1,4 +1,4 @@
-"""Exceptions as yt-dlp wraps them, and the one word that they come to."""
+"""Which error code each exception gets, however yt-dlp has wrapped it."""
 
 import email.utils
 import errno
@@ -41,17 +41,17 @@ def refusal(status: int, **headers: str) -> HTTPError:
 
 
 def extracted(error: Any) -> Any:
-    """As `extract_info` hands on what an extractor raises."""
+    """Wrap an extractor's error as `extract_info` does."""
     return utils.DownloadError(f"ERROR: {error}", (type(error), error, None))
 
 
 def wrapped(error: Exception) -> Any:
-    """As an extractor raises what it met when it asked for a page."""
+    """Wrap an error as an extractor does whose request for a page failed."""
     return extracted(utils.ExtractorError(f"Unable to download webpage: {error}", cause=error))
 
 
 def said(text: str) -> Any:
-    """As a downloader ends, outside of any exception."""
+    """Make the error with which a downloader ends, which has only a text."""
     return utils.DownloadError(f"ERROR: {text}")
 
 
@@ -65,7 +65,7 @@ UNKNOWN = JobFailed("no_such_code", "found out")  # type: ignore[arg-type]
 
 
 class Trap(Exception):
-    """Who looks into it is caught."""
+    """An error whose attributes must not be read."""
 
     @property
     def reason(self) -> str:
@@ -73,7 +73,7 @@ class Trap(Exception):
 
 
 def transport(*causes: BaseException) -> TransportError:
-    """As yt-dlp's handlers wrap what the libraries wrap."""
+    """Wrap an error of the libraries as yt-dlp's request handlers do."""
     outer: BaseException = causes[0]
     for cause in causes[1:]:
         outer.__cause__ = cause
@@ -129,7 +129,9 @@ NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
     ],
 )
 def test_what_is_met_in_the_network_has_a_code(error: RequestError, expected: Failure) -> None:
-    """Whether it is kept as a cause, by an extractor, or as words alone, by a downloader."""
+    """The code is the same for an extractor's error with a cause and for a downloader's error with a text
+    only.
+    """
     assert classify(error) == expected
     assert classify(wrapped(error)) == expected
     assert classify(said(f"[download] Got error: {error}. Giving up after 2 retries"), met(error)) == expected
@@ -210,7 +212,7 @@ def test_a_trail_keeps_no_socket_and_has_an_end() -> None:
 
 
 def test_an_extractor_knows_better_than_the_status_that_it_met() -> None:
-    """As it raises `raise_login_required` while it handles a refusal."""
+    """The extractor raised its own error while it handled a refused request."""
     private = utils.ExtractorError("Private video", expected=True)
     private.__context__ = wrapped(refusal(403))
     assert classify(extracted(private)).code == "private"

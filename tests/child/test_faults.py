@@ -1,4 +1,4 @@
-"""Real jobs against a site that misbehaves, killed and started again."""
+"""Real jobs with a site that misbehaves; some are killed and started again."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from tests.shelf import Shelf
 from tests.site import SECONDS, Site, sha256
 from tests.tools import FFMPEG
 
-# What goes wrong.
+# --- faults of the site ---
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ async def test_an_address_has_a_code_too(
 async def test_an_address_that_is_blocked_in_a_segment_is_not_tried_again(
     jobs: Jobs, site: Site, shelf: Shelf, tmp_path: Path, begun: bool
 ) -> None:
-    """Whether or not anything of the film has come: another try would meet the same."""
+    """Another try would meet the same address, whether or not the film has begun to come."""
     first = f"#EXTINF:1,\n{site.url('/hls/ts/0.ts')}\n" * begun
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n{first}#EXTINF:1,\nhttp://10.0.0.1/1.ts\n#EXT-X-ENDLIST\n"
     outcome = await jobs.download(tmp_path / "t", shelf.put("a.m3u8", playlist.encode()))
@@ -230,7 +230,7 @@ async def test_nobody_gets_more_than_the_largest_file(
 async def test_two_streams_together_may_not_be_larger_than_allowed(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
-    """Each alone would pass."""
+    """Each stream alone would be small enough."""
     url = site.url("/dash/manifest.mpd")
     outcome = await jobs.download(tmp_path / "t", url, outputs=["video"], max_filesize=350 << 10)
     assert broken(outcome) == ("too_large", False, None)
@@ -259,7 +259,7 @@ async def test_no_secret_gets_into_the_log(jobs: Jobs, site: Site, tmp_path: Pat
     assert "pa55word" not in outcome.log
 
 
-# Killed, and started again in the same directory.
+# --- jobs that are killed, and started again in the same directory ---
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ async def test_no_secret_gets_into_the_log(jobs: Jobs, site: Site, tmp_path: Pat
     [
         pytest.param("/8mb.mp4?rate=2000000", 1, marks=pytest.mark.long),
         ("/8mb.mp4?stall=5000000&after=1&times=1", 1),
-        # Three connections ask for fragments: when the fourth is asked for, another one is there.
+        # Three connections fetch fragments at a time: when the fourth fragment is requested, one is complete.
         ("/hls/ts/index.m3u8?rate=150000", 1 + 4),
         pytest.param("/dash/manifest.mpd?rate=100000", 2 + 4, marks=pytest.mark.long),
     ],
@@ -292,7 +292,7 @@ async def test_a_killed_download_goes_on_and_ends_whole(
     else:
         assert "Duration: 00:00:04.0" in probe(outcome.file("video"))
         assert _frames(outcome.file("video")) == SECONDS * 25
-        assert first - {seen.path for seen in site.requests}  # fragments that were not fetched again
+        assert first - {seen.path for seen in site.requests}  # some fragments were not fetched again
 
 
 async def test_a_finished_file_that_was_not_taken_is_not_fetched_again(
@@ -332,14 +332,14 @@ async def test_a_killed_ffmpeg_is_no_fault_of_the_film_and_only_its_work_is_done
     site.requests.clear()
     outcome = await jobs.download(tmp_path / "t", url, outputs=["audio"])
     assert outcome.last["kind"] == "produced"
-    assert len(site.requests) == 1  # it looked, and had it
+    assert len(site.requests) == 1  # one request: the file is as it was, and is kept
 
 
 def long_sound(media: Path) -> Path:
-    """Sound enough to catch an encoder at work."""
+    """Return a sound file that is long enough for a test to kill its encoder."""
     target = media / "long.m4a"
     if not target.exists():
-        part = media / f"long-{os.getpid()}.m4a"  # others who run beside this one may make it as well
+        part = media / f"long-{os.getpid()}.m4a"  # another worker of the tests may make it at the same time
         command = [FFMPEG, "-v", "error", "-nostdin", "-stream_loop", "80", "-i", str(media / "audio.m4a")]
         subprocess.run([*command, "-c", "copy", str(part)], check=True)
         part.rename(target)
@@ -367,7 +367,8 @@ async def test_a_second_child_waits_until_the_first_is_gone(jobs: Jobs, site: Si
         ahead, behind = (first, second) if first.outcome.events else (second, first)
         assert not behind.outcome.events
         ahead.kill()
-        assert (await hearing[ahead]).code == -9  # gone before the rest comes: it takes milliseconds
+        # The first child is dead before the rest of the film comes: a kill takes milliseconds.
+        assert (await hearing[ahead]).code == -9
         site.release()
         assert (await hearing[behind]).code == 0
         assert behind.outcome.last["kind"] == "produced"
@@ -388,8 +389,8 @@ async def test_a_stop_ends_it_and_a_stall_is_silent(jobs: Jobs, site: Site, tmp_
     async with begun as job:
         hearing = asyncio.create_task(job.run())
         await site.stalled()
-        before = len(job.outcome.events)  # a job on a slow machine may have said it already
-        await asyncio.sleep(3)  # long enough for an "alive", if anything were alive
+        before = len(job.outcome.events)  # a job on a slow machine may have sent an "alive" before
+        await asyncio.sleep(3)  # a living job would send an "alive" in this time
         assert not any(event["kind"] == "alive" for event in job.outcome.events[before:])
         job.command("stop")
         assert (await hearing).code == -9
@@ -409,7 +410,7 @@ async def test_a_limit_holds_and_can_be_lifted_at_once(jobs: Jobs, site: Site, t
 
 
 def _as_if_killed_in_the_middle_of_a_write(directory: Path) -> None:
-    """A fragment was joined to the others, or half of it, and nobody wrote that down."""
+    """Append half a fragment to the file of a killed child, which its note does not count."""
     for note in directory.glob("*.ytdl"):
         with note.with_suffix(".part").open("ab") as part:
             part.write(b"half a fragment")

@@ -1,4 +1,4 @@
-"""What is read of a feed, whatever it is."""
+"""What the parser reads from feeds of every form."""
 
 import pytest
 from yt_dlp.utils import ExtractorError
@@ -31,7 +31,7 @@ def test_a_feed_that_crashes_its_reader_was_not_understood() -> None:
 
 
 def of(*items: tuple[str, str, str]) -> bytes:
-    """A feed of items with link, guid and date, as far as they are not empty."""
+    """Return a feed of items with link, guid and date; an empty one is left out."""
     told = (
         f"<item><title>Same</title><link>{link}</link>"
         + (f"<guid isPermaLink='false'>{guid}</guid>" if guid else "")

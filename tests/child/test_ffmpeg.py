@@ -1,4 +1,4 @@
-"""yt-dlp's programs as a child starts them: real ones, each time in an interpreter that is made for it."""
+"""The programs that yt-dlp starts in a child: real ones, each in an interpreter of its own."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,8 @@ from tests.tools import FFMPEG, FFPROBE, without
 
 ROOT = Path(__file__).parents[2]
 
-# Runs the body that follows, with `ffmpeg` installed and its times collected.
+# The program of such an interpreter: it installs `ffmpeg`, collects its reports, and runs the body that
+# follows.
 CHILD = """
 import fcntl, json, os, shutil, subprocess, sys, threading, time
 sys.path.append(sys.argv[1])
@@ -84,7 +85,7 @@ async def start(tmp_path: Path, ffmpeg: str) -> AsyncIterator[Any]:
     yield start
     for process in children:
         if process.returncode is None:
-            with suppress(ProcessLookupError):  # it has just ended
+            with suppress(ProcessLookupError):  # the process may have ended
                 os.killpg(process.pid, signal.SIGKILL)
         async with asyncio.timeout(20):
             await process.communicate()
@@ -92,7 +93,7 @@ async def start(tmp_path: Path, ffmpeg: str) -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def canary() -> AsyncIterator[tuple[int, list[bytes]]]:
-    """A port on loopback, and what has come in there."""
+    """A server on loopback that must not be reached: its port, and the lines that it has received."""
     hits: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -114,7 +115,7 @@ def video(tmp_path: Path) -> Path:
 def open_files(pid: int) -> set[str]:
     found = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+        with contextlib.suppress(FileNotFoundError):  # the descriptor was closed meanwhile
             found.add(os.readlink(link))
     return found
 
@@ -158,7 +159,7 @@ with yt_dlp.YoutubeDL({"quiet": True}) as ydl:
     duration = processor._get_real_video_duration("video.mp4")
     say(codec=processor.get_audio_codec("video.mp4"), duration=duration)
 """
-    child = await start(body, SYSTEMS)  # beside which ffprobe lies
+    child = await start(body, SYSTEMS)  # the system's ffmpeg, which has ffprobe beside it
     assert await child.line() == {"codec": "aac", "duration": pytest.approx(8, abs=0.1)}
 
 
@@ -272,7 +273,7 @@ say(codes=codes)
 
 @pytest.mark.long
 async def test_an_old_ffmpeg_has_no_such_status_and_the_disk_is_looked_at(start: Any, tmp_path: Path) -> None:
-    """Release 6.0 and those before it end with 1, whatever it was."""
+    """ffmpeg 6.0 and older releases end with the status 1, whatever went wrong."""
     body = (
         CONVERT
         + """
@@ -310,7 +311,9 @@ REPORTING = 'to=$(echo "$*" | sed "s/.*-progress pipe:\\([0-9]*\\) .*/\\1/")'
 async def test_a_time_that_is_repeated_is_no_sign_of_life_and_a_file_that_is_written_is_one(
     start: Any, tmp_path: Path
 ) -> None:
-    """As in ffmpeg's second pass: for two seconds it writes in the middle of its file, and says nothing."""
+    """Like ffmpeg's second pass, the program writes for two seconds in the middle of its file, and reports
+    nothing.
+    """
     silent = "for n in 1 2 3 4; do sleep 0.5; printf x | dd of=out.mp4 conv=notrunc 2>/dev/null; done"
     repeated = 'for n in 1 2 3 4; do eval "echo out_time_us=7000000 >&$to"; sleep 0.5; done'
     body = f"{REPORTING}\nprintf x >out.mp4\n{repeated}\n{silent}"

@@ -1,4 +1,4 @@
-"""A playlist that goes on from what it listed when it was first read."""
+"""The playlist that a recording reads: it also lists the segments that were there at the first reading."""
 
 from server.child.extract.first_read import FirstRead
 

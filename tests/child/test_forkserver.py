@@ -18,9 +18,9 @@ import pytest
 from tests.tools import FFMPEG
 
 ROOT = Path(__file__).parents[2]
-CONTROL = 60.0  # seconds after which an answer counts as none, on a busy machine too
+CONTROL = 60.0  # seconds after which the test stops waiting for an answer, enough for a busy machine
 
-# What the children do: `main` runs the function that the job names.
+# The program of the children: `main` runs the function that the job names.
 JOBS = '''
 import ctypes, os, subprocess, sys, time
 from server.child.process import sandbox as linux
@@ -77,7 +77,7 @@ from server.child.forkserver import JobForker
 JobForker(socket.socket(fileno=int(sys.argv[1]))).serve(jobs.main, warm=True)
 """
 
-# A server that does nothing but hold its ends, until it is killed.
+# A server that only keeps its sockets open until it is killed.
 SERVER = """
 import os, socket, subprocess, sys
 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -95,7 +95,7 @@ sys.stdin.read()
 
 
 class Child:
-    """The server's end of one job's channel."""
+    """The server's end of the channel of one job."""
 
     def __init__(self, job: str, sock: socket.socket, log: Path) -> None:
         self.job, self.log, self._sock = job, log, sock
@@ -148,7 +148,7 @@ class Control:
         socket.send_fds(self._sock, [json.dumps({"op": op, "id": job}).encode()], descriptors)
 
     def begin(self, job: str) -> Child:
-        """Ask for a child without waiting for it."""
+        """Ask the fork server for a child, and do not wait for it."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         child = Child(job, ours, self._directory / f"{len(self.children)}.log")
@@ -158,7 +158,7 @@ class Control:
         return child
 
     async def child(self, job: str, what: str) -> tuple[Child, int]:
-        """Start a child on `what`; returns it with its process id."""
+        """Start a child that runs `what`; return the child and its process id."""
         child = self.begin(job)
         started = await self.event()
         assert (started["event"], started["id"]) == ("started", job)

@@ -1,4 +1,4 @@
-"""A film of which the source lacks segments: refused as it is, taken with gaps by a job that accepts them."""
+"""A film whose source lacks segments: a job refuses it, unless the job accepts gaps."""
 
 import asyncio
 import shutil
@@ -13,7 +13,7 @@ from tests.site import Site, open_site
 from tests.site import probe as look_into
 
 VIDEO: dict[str, Any] = {"outputs": ["video"]}
-PICTURES = 25  # in a segment, of which a film has four
+PICTURES = 25  # frames in a segment; the film has four segments
 
 
 @pytest.mark.parametrize("path", ["/missing.m3u8", "/hls/ts/index.m3u8?status=403", "/1mb.mp4?status=404"])
@@ -47,7 +47,7 @@ async def test_a_job_that_accepts_gaps_takes_the_segments_that_there_are(
 async def test_picture_and_sound_keep_their_times_around_a_gap(
     jobs: Jobs, media: Path, tmp_path: Path
 ) -> None:
-    """The picture lacks its third second, the sound nothing."""
+    """The third second is missing in the picture, and not in the sound."""
     folder = shutil.copytree(
         media, tmp_path / "media", ignore=shutil.ignore_patterns("chunk-stream0-00003.m4s")
     )

@@ -1,4 +1,4 @@
-"""No spelling of an address that is not public gets through, whoever connects.
+"""No connection reaches an address that is not public, in whatever spelling, and whichever code connects.
 
 The guard can't be taken off again, so whatever installs it runs in an interpreter of its own.
 """
@@ -21,7 +21,7 @@ from server.core import addresses
 from server.core.addresses import Allowed, numeric, parse_allowed
 from tests.interpreters import run
 
-# Each leads to a loopback address, or would on some system.
+# Each of these leads to a loopback address, or would on some system.
 LOOPBACK = [
     "127.0.0.1", "127.1", "127.0.1", "127.255.255.254", "0x7f000001", "0x7f.1", "2130706433",
     "017700000001", "0177.0.0.1", "0177.0x0.0.1", "0.0.0.0", "0", "localhost", "LOCALHOST",
@@ -30,7 +30,7 @@ LOOPBACK = [
     "64:ff9b:1::7f00:1", "2002:7f00:1::", "::1%lo",
 ]  # fmt: skip
 
-# Other addresses that are nobody's business: an answer must come at once, not after a timeout.
+# Other private addresses: a connection must be refused at once, not after a timeout.
 PRIVATE = [
     "10.0.0.1", "100.64.0.1", "100.127.255.255", "169.254.169.254", "172.16.0.1", "172.31.255.255",
     "192.0.0.1", "192.0.2.1", "192.88.99.1", "192.168.0.1", "198.18.0.1", "198.19.255.255",
@@ -48,7 +48,8 @@ PUBLIC = [
 
 WAYS = ["plain", "browser"]
 
-# Tries every way to every host; says of each whether it got through, was blocked, or failed otherwise.
+# A program that connects to every host in every way; it reports whether it got through, was blocked, or
+# failed.
 TRY = """
 import asyncio, json, socket, sys
 sys.path.append(sys.argv[1])
@@ -115,7 +116,7 @@ ways = [by_name, by_connect, by_connect_ex, by_bytes, by_datagram, by_message, b
 print(json.dumps({host: [outcome(way, host) for way in ways] for host in hosts}))
 """
 
-# What fetches through yt-dlp end in: the text, and the addresses that were refused.
+# A program that fetches links through yt-dlp; it reports the text, and the addresses that were refused.
 FETCH = """
 import json, sys
 sys.path.append(sys.argv[1])
@@ -142,7 +143,8 @@ with yt_dlp.YoutubeDL({"quiet": True, "socket_timeout": 10, "proxy": proxy or ""
     print(json.dumps([fetch(url) for url in urls]))
 """
 
-# What looks like a browser is sent past its proxy, on the kernel's leash or not; whether it got through.
+# A program that sends a request as a browser past its proxy, with and without the kernel's limits; it reports
+# whether the request got through.
 STRAY = """
 import json, sys
 sys.path.append(sys.argv[1])
@@ -166,7 +168,7 @@ else:
     print("true")
 """
 
-# A name that leads elsewhere each time that it is asked for, and is known here only.
+# A name that leads to another address at each question; only this program knows the name.
 REBIND = (
     """
 import json, socket, sys
@@ -182,7 +184,7 @@ sys.argv[2] = json.dumps([*json.loads(sys.argv[2])[:2], ["127.0.0.2"], "browser"
 
 @dataclass
 class Canary:
-    """Listens where nobody may get to, and counts who did."""
+    """A server at a private address, which counts the connections that must not come."""
 
     port: int = 0
     hits: list[bytes] = field(default_factory=list)
@@ -205,7 +207,7 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 @asynccontextmanager
 async def canary_at(*hosts: str) -> AsyncIterator[Canary]:
-    """One canary on the same port of all `hosts`, for TCP and UDP."""
+    """Start one canary on the same port of all `hosts`, for TCP and UDP."""
     canary, loop = Canary(), asyncio.get_running_loop()
     servers, transports = [], []
     for host in hosts:
@@ -243,7 +245,9 @@ def _has_ipv6() -> bool:
 
 
 def is_public(address: str) -> bool:
-    """Whether a child may connect there; a text that is no numeric address never gets that far."""
+    """Return whether a child may connect to `address`; a text that is no numeric address is never used for
+    that.
+    """
     try:
         return addresses.is_public(numeric(address))
     except ValueError:
@@ -289,7 +293,8 @@ async def test_nothing_gets_to_a_private_address_in_any_spelling_or_way(canary: 
 async def test_an_open_address_is_open_in_both_of_its_forms_and_no_other(canary: Canary) -> None:
     hosts = ["127.0.0.2", "::ffff:127.0.0.2", "127.0.0.1", "::ffff:127.0.0.1", "::1"]
     outcomes = await run(TRY, [hosts, canary.port, ["127.0.0.2"]])
-    refused_anyway = 1  # bytes are no IPv6 address for the C library of every system
+    # One way passes the address as bytes, which not every C library takes for an IPv6 address.
+    refused_anyway = 1
     for host in hosts[:2]:
         assert outcomes[host].count("through") >= len(outcomes[host]) - refused_anyway, outcomes[host]
     assert all(set(outcomes[host]) == {"blocked"} for host in hosts[2:])
@@ -425,7 +430,7 @@ def test_a_unix_socket_is_refused(tmp_path: Path) -> None:
 
 
 def _answers(*addresses: str) -> Any:
-    """A resolver that always gives the same."""
+    """Return a resolver that gives these addresses for every name."""
     return lambda _host, port, *_: [
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in addresses
     ]

@@ -1,4 +1,4 @@
-"""Sources that answer browsers alone, told by the handshake of TLS: see `tests.walled`."""
+"""Sources that answer only browsers, which they recognise by the TLS handshake: see `tests.walled`."""
 
 import json
 import select
@@ -25,7 +25,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walled]:
 
 @pytest.fixture
 def walled(site: Walled) -> Walled:
-    """As it was in the beginning."""
+    """The site, as it was before the first test."""
     blank = Walled(site.authority, site.port)
     vars(site).update(vars(blank))
     return site
@@ -33,7 +33,7 @@ def walled(site: Walled) -> Walled:
 
 @pytest.fixture(scope="module")
 def trusting(site: Walled) -> Iterator[Jobs]:
-    """Jobs that know the site's authority, as an operator's `SSL_CERT_FILE` says it."""
+    """Jobs that trust the site's authority, as if an operator had named it in `SSL_CERT_FILE`."""
     with running_jobs(SSL_CERT_FILE=str(site.authority)) as jobs:
         yield jobs
 
@@ -198,7 +198,9 @@ async def test_what_is_wrong_with_a_host_is_told_as_ever(
 
 @pytest.mark.long
 async def test_a_film_that_nobody_reads_is_not_fetched(walled: Walled) -> None:
-    """libcurl would load all of it into memory; a page is read to its bound, of a film there are pauses."""
+    """libcurl would load all of it into memory. So a page is read up to a limit, and a film is paused while
+    nobody reads it.
+    """
     url = walled.put("/large", bytes(64 << 20), "video/mp4")
     watching = "answer = ask()\nbefore = now = held()\nwhile time.sleep(0.2) or now < (now := held()): pass\n"
     assert _look(walled, url, f"{watching}print(now - before)") < 8 << 20
@@ -248,7 +250,9 @@ def test_where_it_may_not_be_kept_behind_the_proxy_nobody_is_asked_as_a_browser_
 
 
 def _look(walled: Walled, url: str, then: str) -> int:
-    """Do something in an interpreter of its own that can `ask` for `url` as a browser does."""
+    """Run `then` in an interpreter of its own, whose `ask` requests `url` as a browser does; return the
+    number that it prints.
+    """
     program = f"{LOOK}{then}\nsys.stdout.flush(); os._exit(0)  # as children end"
     command = [sys.executable, "-I", "-c", program, json.dumps([str(ROOT), url])]
     environment = ENVIRONMENT | {"SSL_CERT_FILE": str(walled.authority)}

@@ -36,14 +36,15 @@ def progress(outcome: Outcome) -> list[float]:
     return [event["progress"] for event in outcome.events if event["kind"] == "progress"]
 
 
-# What comes out.
+# --- the files that come out ---
 
 
 async def test_a_plain_file_keeps_the_sources_bytes(
     jobs: Jobs, site: Site, media: Path, tmp_path: Path
 ) -> None:
     outcome = await jobs.download(tmp_path / "t", site.url("/1mb.mp4"), outputs=["video"])
-    told = [kind for kind in outcome.kinds if kind != "progress"]  # of which a slow machine hears
+    # Only on a slow machine is there progress to report.
+    told = [kind for kind in outcome.kinds if kind != "progress"]
     assert told == ["described", "download_started", "needs", "produced"]
     assert outcome.events[0]["starts"], "there is no thumbnail to be fetched before: one save tells both"
     assert sha256(outcome.file("video")) == sha256(media / "1mb.mp4")
@@ -67,7 +68,7 @@ async def test_video_and_audio_come_from_one_download(
     outcome = await jobs.download(tmp_path / "t", site.url("/1mb.mp4"))
     assert sha256(outcome.file("video")) == sha256(media / "1mb.mp4")
     assert "Audio: mp3" in probe(outcome.file("audio"))
-    assert len(site.seen("/1mb.mp4")) == 2  # one to look, one to load
+    assert len(site.seen("/1mb.mp4")) == 2  # one request to find out the kind, one for the content
 
 
 @pytest.mark.parametrize("path", ["/1mb.mp4", "/hls/ts/index.m3u8", "/dash/manifest.mpd"])
@@ -230,7 +231,7 @@ async def test_of_a_page_with_several_videos_the_first_is_taken(
 
 
 def hints(outcome: Outcome) -> set[str | None]:
-    """What is said to be left out."""
+    """Return the hints about outputs that are left out."""
     return {event.get("hint") for event in outcome.events if event["kind"] == "described"}
 
 
@@ -308,7 +309,7 @@ async def test_without_a_length_no_total_is_claimed(jobs: Jobs, site: Site, tmp_
     assert not any("total_bytes" in event or "eta" in event for event in before_its_end)
 
 
-# Looking without loading.
+# --- info jobs ---
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Lists, as children tell them; and what is refused because it is one."""
+"""Which entries a child reports of a list; and links that are refused because they lead to a list."""
 
 import json
 from pathlib import Path
@@ -26,11 +26,11 @@ def links(outcome: Outcome) -> list[str]:
     return [entry["url"].rpartition("/")[2] for entry in outcome.entries]
 
 
-# An entry whose link has expired.
+# --- an entry whose link has expired ---
 
 
 def feed(shelf: Shelf, *links: tuple[str, str]) -> str:
-    """A feed of titles and links."""
+    """Put a feed with these titles and links on the shelf."""
     items = "".join(f"<item><title>{title}</title><link>{link}</link></item>" for title, link in links)
     text = f'<rss version="2.0"><channel><title>Feed</title>{items}</channel></rss>'
     return shelf.put("feed", text.encode(), "application/rss+xml")
@@ -53,9 +53,9 @@ async def test_it_is_the_entry_with_its_title_and_at_its_place_that_is_taken_ane
 @pytest.mark.parametrize(
     ("title", "asked"),
     [
-        ("Part 1", 1),  # its link is as it was
-        ("Part 2", 1),  # there are two
-        ("Part 3", 1),  # there is none
+        ("Part 1", 1),  # its link in the list is the expired one
+        ("Part 2", 1),  # the list has two entries of this title
+        ("Part 3", 1),  # the list has no entry of this title
         (None, 0),
     ],
 )
@@ -79,7 +79,7 @@ async def test_a_list_that_does_not_answer_any_more_changes_nothing_of_the_reaso
     assert broken(outcome) == ("http_410", False, None)
 
 
-# Expanding.
+# --- reading a list ---
 
 
 async def test_a_feed_is_told_in_its_order_and_what_it_is_called(
@@ -111,7 +111,9 @@ async def test_what_a_feed_says_of_an_episode_is_told_with_it(jobs: Jobs, site: 
 async def test_what_only_extractors_understand_of_a_link_is_for_them_alone(
     tmp_path: Path, shelf: Shelf
 ) -> None:
-    """A feed's own id of an entry is no use to anybody; a Referer is, to the entry's extractor."""
+    """The id that an extractor adds to a link is of no use to others; a Referer is, to the extractor of the
+    entry.
+    """
     one = smuggle_url("http://media.test/1.mp4", {"force_videoid": "x"})
     two = smuggle_url("http://media.test/2.mp4", {"referer": "http://media.test/"})
     listed = playlist(film(1) | {"url": one}, film(2) | {"url": two})
@@ -243,7 +245,7 @@ async def test_an_entry_is_fetched_with_what_was_added_to_its_link_and_tells_nob
     assert "smuggle" not in json.dumps(outcome.events) + outcome.log
 
 
-# An entry that turns out to be a list.
+# --- an entry that turns out to be a list ---
 
 LIST = "http://media.test/list"
 
@@ -285,7 +287,7 @@ async def test_lists_in_lists_are_followed_three_deep_and_then_refused(
     assert broken(refused)[0] == "is_playlist"
 
 
-# Refusing.
+# --- links to a list that are refused ---
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Live DASH: ffmpeg is given an HLS playlist in place of the manifest, and what is recorded is whole."""
+"""Live DASH: ffmpeg reads an HLS playlist in place of the manifest, and the recording is whole."""
 
 import asyncio
 import io
@@ -19,7 +19,7 @@ from tests.site import probe as look_into
 from tests.tools import BUNDLED, FFMPEG
 
 SITE = "https://cdn.example/live/"
-START = 1_000_000  # seconds since 1970 at which the broadcasts of this page begin
+START = 1_000_000  # the begin of the broadcasts in this file, in seconds since 1970
 MANIFEST = """<?xml version="1.0"?>
 <MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="{type}" minimumUpdatePeriod="PT0S"
  availabilityStartTime="1970-01-12T13:46:40Z" timeShiftBufferDepth="PT60S">{periods}</MPD>"""
@@ -31,7 +31,7 @@ PERIOD = """<Period id="{id}" start="PT{start}S">
 
 
 def timeline(first: int, last: int, *, period: str = "a", start: int = 0, of: str = "dynamic") -> str:
-    """A manifest with the segments from `first` to `last` of two seconds each."""
+    """Return a manifest with the segments from `first` to `last`, of two seconds each."""
     listed = f'<SegmentTimeline><S t="{first * 20}" d="20" r="{last - first}"/></SegmentTimeline>'
     return manifest(of, one_period(period, start, "$Time$", listed, ""))
 
@@ -45,7 +45,7 @@ def manifest(of: str, *periods: str) -> str:
 
 
 class Source(YoutubeDL):  # type: ignore[misc]
-    """Answers with `text`, or raises it; `now` is the time by its clock."""
+    """A source that answers with `text`, or raises it; its clock shows `now`."""
 
     def __init__(self, text: str | Exception, now: float = START) -> None:
         super().__init__({"quiet": True})
@@ -65,8 +65,8 @@ def live(source: Source) -> LiveDash:
 
 
 def segments(playlist: Playlist) -> list[str]:
-    """The names of the segments in it now, each after the number that HLS gives it."""
-    playlist._manifest._read_at = -math.inf  # read it anew, with the time
+    """Return the segments that the playlist lists now: the number in HLS, then the name."""
+    playlist._manifest._read_at = -math.inf  # makes the playlist read the manifest again
     text = playlist.text()
     first = int(re.findall(r"^#EXT-X-MEDIA-SEQUENCE:(\d+)$", text, re.MULTILINE)[0])
     names = re.findall(rf"^{SITE}(.+)\.m4s$", text, re.MULTILINE)
@@ -83,7 +83,7 @@ def test_a_playlist_goes_on_where_the_manifest_does() -> None:
 
 
 def test_an_older_copy_of_a_manifest_repeats_nothing() -> None:
-    """Such as another cache of the source still has."""
+    """Another cache of the source may still have the older copy."""
     source = Source(timeline(0, 9))
     playlist = live(source).begin(0, goes_on=False)
     before = segments(playlist)
@@ -94,7 +94,7 @@ def test_an_older_copy_of_a_manifest_repeats_nothing() -> None:
 
 
 def signed(text: str, anew: int) -> str:
-    """The manifest `text` whose links have another query each time that it is read."""
+    """Sign the links of a manifest anew."""
     return text.replace(".m4s", f".m4s?signature={anew}")
 
 
@@ -202,7 +202,9 @@ def test_another_period_begins_another_piece_with_its_first_segment() -> None:
     ids=["their length alone", "a segment that is repeated for ever"],
 )
 def test_which_segments_there_are_is_known_by_the_clock_of_the_source(listed: str, attributes: str) -> None:
-    """Seven are whole after fifteen seconds; the newest is given time until it can be had everywhere."""
+    """After fifteen seconds seven segments are complete; the newest is not listed yet, since not every cache
+    may have it.
+    """
     source = Source(manifest("dynamic", one_period("a", 0, "$Number%03d$", listed, attributes)), START + 15.5)
     playlist = live(source).begin(0, goes_on=False)
     assert segments(playlist) == ["0 a-v-004", "1 a-v-005", "2 a-v-006"]
@@ -235,7 +237,7 @@ def refusal(status: int) -> HTTPError:
 
 
 async def recorded(jobs: Jobs, tmp_path: Path, url: str, after: int | None = None) -> Outcome:
-    """A recording to the end of the broadcast, or until there are `after` bytes."""
+    """Record until the broadcast ends, or finish the recording once it has more than `after` bytes."""
     async with jobs.begin(tmp_path / "t", url, live="record", outputs=["video"]) as job:
         async for event in job.events():
             if after is not None and event.get("downloaded_bytes", 0) > after:
@@ -245,12 +247,13 @@ async def recorded(jobs: Jobs, tmp_path: Path, url: str, after: int | None = Non
 
 
 async def check_whole(film: Path, least: float) -> None:
-    """Nothing is missing in between, nothing came twice, and picture and sound are as long as each other."""
+    """Fail if packets are missing or repeated, or if picture and sound differ in length."""
     picture, sound = (await packets(film)).values()
     for stream in (picture, sound):
         assert stream.gaps == pytest.approx(0, abs=0.05)
         assert stream.lasts == pytest.approx(stream.length, abs=0.1)
-    assert picture.length == pytest.approx(sound.length, abs=1.1)  # they end with different segments
+    # Picture and sound end with different segments.
+    assert picture.length == pytest.approx(sound.length, abs=1.1)
     assert picture.length > least
 
 
@@ -268,7 +271,7 @@ async def test_a_recording_of_live_dash_is_whole(jobs: Jobs, media: Path, tmp_pa
 async def test_so_are_all_of_each_kind_with_each_ffmpeg(
     media: Path, tmp_path: Path, kind: Kind, ffmpeg: str
 ) -> None:
-    """Four at once of each; one of them until the broadcast ends."""
+    """Four recordings of each kind run at the same time; one of them lasts until the broadcast ends."""
     with running_jobs(ffmpeg) as jobs:
         async with sending_dash(media, tmp_path / "site", kind, times=4) as url:
             folders = [tmp_path / name for name in "abcd"]

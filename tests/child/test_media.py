@@ -1,4 +1,6 @@
-"""Files of many kinds, made by ffmpeg: each comes out right; what is no film does not come out at all."""
+"""Media files of many kinds, made by ffmpeg: each becomes the right output, and a file that is no film
+becomes none.
+"""
 
 import io
 import subprocess
@@ -173,7 +175,7 @@ async def test_every_container_comes_out_right(
     wishes: dict[str, Any],
     expected: tuple[str, ...],
 ) -> None:
-    """Whatever its server says: here it says nothing."""
+    """The server of the file says no media type."""
     source = media / ("clip.webm" if name == "a.webm" else "video.mp4")
     url = shelf.put(name, made(source, tmp_path / name, ["-t", "1", *how]))
     outcome = await jobs.download(tmp_path / "t", url, **wishes)
@@ -320,7 +322,7 @@ async def test_an_output_that_fails_costs_itself_alone(
     jobs: Jobs, shelf: Shelf, media: Path, tmp_path: Path
 ) -> None:
     whole = (media / "video.mp4").read_bytes()
-    film = whole.replace(_SAYS_AAC, _SAYS_MP3)  # which it is not
+    film = whole.replace(_SAYS_AAC, _SAYS_MP3)  # the sound is AAC, and the file says MP3
     assert film != whole
     outcome = await jobs.download(tmp_path / "t", shelf.put("a.mp4", film), audio_format="flac")
     assert list(outcome.last["files"]) == ["video"]
@@ -328,7 +330,7 @@ async def test_an_output_that_fails_costs_itself_alone(
     assert "audio: could not be made, and is left out" in outcome.log
 
 
-# The decoder's number and the kind of stream, in the descriptor of the sound.
+# The number of the codec and the kind of stream, in the descriptor of the sound.
 _SAYS_AAC, _SAYS_MP3 = b"\x40\x15\0\0\0", b"\x6b\x15\0\0\0"
 
 
@@ -347,7 +349,9 @@ async def test_what_cannot_be_decoded_at_all_is_no_success(
 
 
 def contents(film: bytearray, name: str) -> Iterator[tuple[int, int]]:
-    """Where in a film its pictures are: in the box for them, or in each packet behind its header."""
+    """Yield where a film has its samples: the inside of the media box, or of each packet behind its
+    header.
+    """
     if name.endswith(".mp4"):
         begin = film.index(b"mdat") + 4
         yield begin, begin - 8 + int.from_bytes(film[begin - 8 : begin - 4])

@@ -1,4 +1,4 @@
-"""Fragmented files are understood without ffmpeg, as it would understand them."""
+"""A fragmented file is read without ffmpeg, and with the same result as ffmpeg's."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +14,7 @@ NO_FFMPEG = "/nowhere/ffmpeg"
 
 
 def stream(media: Path, number: int) -> bytes:
-    """One of the site's DASH, as yt-dlp puts its pieces together."""
+    """Return a stream of the site's DASH, joined from its segments as yt-dlp does it."""
     pieces = sorted((media / "dash").glob(f"chunk-stream{number}-*.m4s"))
     return b"".join(piece.read_bytes() for piece in (media / f"dash/init-stream{number}.m4s", *pieces))
 
@@ -67,10 +67,12 @@ def test_an_index_tells_that_a_film_is_whole_only_if_all_samples_are_in_it(
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b"tfhd\x00\x02\x00\x38\x00\x00\x00\x01", b"tfhd\x00\x02\x00\x38\x00\x00\x00\x07"),  # a track unknown
-        (b"trun", b"trun\x01\x00\x0f\x05\x7f\xff\xff\xff"),  # more samples than there is room for
-        (b"mdhd", b"mdhe"),  # no units
-        (b"moof", b"skip"),  # no fragments
+        # The number of a track that the file does not describe.
+        (b"tfhd\x00\x02\x00\x38\x00\x00\x00\x01", b"tfhd\x00\x02\x00\x38\x00\x00\x00\x07"),
+        # A fragment that claims more samples than fit into it.
+        (b"trun", b"trun\x01\x00\x0f\x05\x7f\xff\xff\xff"),
+        (b"mdhd", b"mdhe"),  # no box with the time units
+        (b"moof", b"skip"),  # no fragment at all
     ],
 )
 def test_ffmpeg_is_asked_where_something_is_odd(media: Path, tmp_path: Path, old: bytes, new: bytes) -> None:

@@ -1,4 +1,6 @@
-"""What a link offers: entries in pages, sizes, languages, chapters, broadcasts; and sources that lie."""
+"""What `/api/info` shows of a link: entries in pages, sizes, languages, chapters, broadcasts; also of sources
+that lie.
+"""
 
 import json
 import time
@@ -41,7 +43,7 @@ def film(**said: Any) -> dict[str, Any]:
 
 
 def check_answer(info: dict[str, Any]) -> None:
-    """It is JSON as everybody understands it, and as it is described."""
+    """Fail unless the answer is strict JSON, small enough, and as the OpenAPI document describes it."""
     text = json.dumps(info, allow_nan=False)
     assert len(text) < MAX_LINE - 500_000
     as_described().validate(json.loads(text))

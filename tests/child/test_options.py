@@ -1,4 +1,4 @@
-"""What is chosen, by yt-dlp itself, from lists of formats as sites have them."""
+"""Which formats yt-dlp chooses for a request, from lists of formats as sites have them."""
 
 import os
 from pathlib import Path
@@ -52,7 +52,7 @@ ONLY_HIGH = [picture("hi", 2160, "vp9", "webm"), picture("lo", 1440, "av01", "mp
 
 
 def chosen(formats: list[dict[str, Any]], **wishes: Any) -> str:
-    """The format ids that yt-dlp picks, as `picture+sound`."""
+    """Return the ids of the formats that yt-dlp chooses, as `picture+sound`."""
     log = Log(os.open(os.devnull, os.O_WRONLY))
     with Engine(options.for_download(download_job(NOWHERE, **wishes), log), Trail()) as engine:
         known = {

@@ -1,4 +1,4 @@
-"""Which files come out of which parts, and how: moved, copied by ffmpeg, or encoded."""
+"""Which files are made of the downloaded parts, and how: moved, copied by ffmpeg, or encoded."""
 
 import re
 from dataclasses import replace
@@ -117,7 +117,7 @@ def test_sound_is_copied_where_it_fits(
 
 @pytest.mark.parametrize("output", sorted({*Output, *get_args(WishedOutput)}))
 def test_an_output_is_known_wherever_one_is_named(output: str) -> None:
-    """That it is made is in `test_end_to_end`, that the page offers it in `test_page`."""
+    """`test_end_to_end` tests that each output is made, `test_page` that the page offers it."""
     assert output in [*Output], "`Output` in server/core/process_request.py"
     assert output in get_args(WishedOutput), "`Output` in clients/python/clipwire_client/wishes.py"
     guide = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
@@ -128,7 +128,9 @@ def test_an_output_is_known_wherever_one_is_named(output: str) -> None:
 
 @pytest.mark.parametrize("wanted", get_args(ProcessRequest.model_fields["audio_format"].annotation))
 def test_every_audio_format_that_can_be_asked_for_can_be_made(wanted: str) -> None:
-    """Out of sound that none of them has; `mka` holds whatever "best" is to keep."""
+    """The source's sound has a codec that no such file has; `mka` holds every sound that "best" is to
+    keep.
+    """
     result = plan(wished(outputs=["audio"], audio_format=wanted), [part("mkv", "h264", "dts")])
     file_type = result.files["audio"].removeprefix("audio.")
     assert file_type == (wanted if wanted != "best" else "mka")
@@ -183,11 +185,13 @@ def test_what_is_missing_is_left_out_unless_nothing_remains(
         assert set(plan(wished(outputs=outputs), given).files) == expected
 
 
-# What goes wrong on the way.
+# --- conversions that fail ---
 
 
 class Ffmpeg:
-    """Fails where one of `bad` is in the arguments; else makes all the files that they name."""
+    """An ffmpeg that fails if its arguments contain one of `bad`; otherwise it makes all files that they
+    name.
+    """
 
     def __init__(self, *bad: str) -> None:
         self._bad = bad
@@ -240,7 +244,7 @@ def test_a_disk_that_is_full_is_not_taken_for_a_film_that_does_not_fit(tmp_path:
         make_files(plan(wished(), [STREAM]), tmp_path, full, print)
 
 
-# The parts in the job's directory.
+# --- the parts in the job's directory ---
 
 STREAM_INFO = {"extractor_key": "A", "id": "1", "format_id": "137", "ext": "mp4", "filesize": 10}
 
@@ -294,7 +298,7 @@ def test_a_part_that_is_shorter_than_it_was_is_unfinished(tmp_path: Path) -> Non
     assert {path.name for path in tmp_path.iterdir()} == {"a.mp4.part", "out"}
 
 
-# What a file really is.
+# --- what a file really is ---
 
 
 @pytest.mark.parametrize(

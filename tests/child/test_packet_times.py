@@ -1,4 +1,4 @@
-"""What ffmpeg makes of a live DASH is looked at before it is kept: it may repeat a segment without end."""
+"""A recording of live DASH is checked before it is kept: ffmpeg may have repeated a segment without end."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ def sound(times: list[int], lasts: int = FRAME) -> list[str]:
 
 
 def test_packets_for_much_more_than_its_length_are_disorder() -> None:
-    """As it was seen: 13,094 frames of sound in 9.6 s of film."""
+    """Seen in a real recording: 13,094 frames of sound in 9.6 s of film."""
     times = [int(n * 9.6 * 44100 / 13_094) for n in range(13_094)]
     assert packet_times.find_disorder(sound(times)) == "304.0 s of packets in 9.6 s"
 
@@ -42,7 +42,7 @@ def test_gaps_and_an_overlap_at_a_seam_are_none() -> None:
 @pytest.mark.wide
 @pytest.mark.parametrize("of_dash", [False, True])
 async def test_what_is_in_disorder_is_dropped_and_recorded_anew(tmp_path: Path, of_dash: bool) -> None:
-    """Twenty seconds of sound within half a second; pieces of other kinds are not looked at."""
+    """The recording has twenty seconds of sound within half a second. Only recordings of DASH are checked."""
     piece = tmp_path / "recorded-0001.mkv"
     crowded = ("-f", "lavfi", "-i", "sine=duration=20", "-c:a", "aac", "-bsf:a", "setts=ts=TS/40")
     ffmpeg = await asyncio.create_subprocess_exec(FFMPEG, "-v", "error", "-nostdin", *crowded, str(piece))

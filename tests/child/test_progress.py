@@ -1,4 +1,4 @@
-"""Hooks of yt-dlp in, one honest number out."""
+"""The progress of a job, as computed from the calls of yt-dlp's hooks."""
 
 import threading
 import time
@@ -134,7 +134,7 @@ def test_a_speed_is_told_in_whole_bytes(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_speed_below_zero_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    """yt-dlp takes what is there of one fragment off what has come of another."""
+    """yt-dlp subtracts the bytes of one fragment on disk from those received of another."""
     clock, heard = Clock(monkeypatch), Heard()
     reporter, meter = Reporter(heard), Meter([StreamProgress(size=1000)])
     clock.now += 1
@@ -224,5 +224,6 @@ def test_a_throttle_pays_a_debt_at_the_rate_of_the_moment(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(throttle._changed, "wait", wait)
     throttle.pace(1000)
-    assert 2.0 <= clock.now - 1000.0 <= 2.2  # two seconds at 100, then the rest at 10,000
+    # The debt is paid for two seconds at a rate of 100, the rest at 10,000.
+    assert 2.0 <= clock.now - 1000.0 <= 2.2
     assert throttle.block_size(1 << 20) == 2500

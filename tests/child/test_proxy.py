@@ -1,4 +1,6 @@
-"""The way of a recording to the network: for its own ffmpeg only, and to nowhere that the guard forbids."""
+"""The proxy through which ffmpeg reaches the network: it serves only its own ffmpeg, and leads to no address
+that the guard forbids.
+"""
 
 import asyncio
 import atexit
@@ -22,8 +24,8 @@ from tests.tools import FFMPEG
 ROOT = Path(__file__).parents[2]
 Host = tuple[int, list[bytes]]
 
-# The guard can't be taken off again, so a proxy runs in a process of its own, until who asked for it says no
-# more: a fork of one for all, since the imports take a third of a second of CPU.
+# The guard cannot be removed, so each proxy runs in a process of its own, until the test closes its socket.
+# The processes are forks of one, since the imports take a third of a second of CPU.
 SERVE = """
 import json, os, signal, socket, sys
 sys.path.append(sys.argv[1])
@@ -51,7 +53,7 @@ with socket.socket(fileno=int(sys.argv[2])) as door:
         os.close(asker[0])
 """
 
-# ffmpeg is told to leave the proxy aside.
+# A program whose ffmpeg is told to connect past the proxy.
 STRAY = """
 import os, sys
 sys.path.append(sys.argv[1])
@@ -65,7 +67,7 @@ with programs.start(command, programs.NetworkAccess(int(sys.argv[3]), "http://12
 
 
 class Running:
-    """A proxy, and what it said about itself at its end."""
+    """A running proxy, and what it reports when it ends."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, url: str) -> None:
         self.url = url
@@ -77,7 +79,9 @@ class Running:
     async def ask(
         self, line: str, *, then: bytes = b"", login: str | None = None, body: bytes | None = None
     ) -> bytes:
-        """All that comes back for a request, with a `body`, or for what is sent `then` through its tunnel."""
+        """Send a request, with a `body` if given, or send `then` through the tunnel that it opens; return all
+        that is answered.
+        """
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         header = f"Proxy-Authorization: Basic {self._login if login is None else login}"
         header += "" if body is None else f"\r\nContent-Length: {len(body)}"
@@ -90,7 +94,7 @@ class Running:
         return answer
 
     async def end(self) -> tuple[bool, int]:
-        """Whether an address was refused, and how many bytes came in."""
+        """End the proxy; return whether it refused an address, and how many bytes it has received."""
         self._writer.write_eof()
         refused, came_in = json.loads(await self._reader.readline())
         return refused, came_in
@@ -98,7 +102,9 @@ class Running:
 
 @functools.cache
 def door() -> socket.socket:
-    """Who sends a socket through it has a proxy at that one's other end; it is closed with this process."""
+    """Return a socket to the forking process. A socket that is sent through it gets a proxy at its other end.
+    The process ends with this one.
+    """
     ours, theirs = socket.socketpair()
     with theirs:
         program = (sys.executable, "-I", "-c", SERVE, str(ROOT), str(theirs.fileno()))
@@ -127,7 +133,7 @@ async def running(
 
 @pytest.fixture
 async def host() -> AsyncIterator[tuple[int, list[bytes]]]:
-    """Answers each line that comes in with OK, on loopback; and what has come in."""
+    """A server on loopback that answers each request with OK; yields its port and the requests."""
     heard: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -176,7 +182,9 @@ async def test_a_request_arrives_with_its_method_and_its_body() -> None:
 async def test_plain_http_is_asked_of_the_operators_proxy_by_its_whole_url_and_with_its_log_in(
     host: Host,
 ) -> None:
-    """Our own proxy's log-in does not go there, nor the operator's to the host."""
+    """The log-in of our proxy is not sent to the operator's proxy, nor that of the operator's proxy to the
+    host.
+    """
     port, heard = host
     async with running("127.0.0.1", upstream=f"http://me:secret@127.0.0.1:{port}") as proxy:
         assert (await proxy.ask("GET http://media.test/a.ts?b=c")).endswith(b"OK")
@@ -268,7 +276,8 @@ async def test_it_leads_to_no_host_that_ffmpeg_would_send_cookies_of_another(
 async def test_the_proxy_of_the_operator_is_between_it_and_the_world(host: Host) -> None:
     port, heard = host
     async with running("127.0.0.1") as operators, running(upstream=operators.url) as proxy:
-        assert (await proxy.ask(f"CONNECT media.test:{port}")).startswith(b"HTTP/1.1 502 ")  # no such name
+        # Media.test cannot be resolved.
+        assert (await proxy.ask(f"CONNECT media.test:{port}")).startswith(b"HTTP/1.1 502 ")
         assert (await proxy.ask(f"CONNECT 127.0.0.1:{port}")).startswith(b"HTTP/1.1 403 ")
         assert heard == []
     async with running("127.0.0.1") as operators, running("127.0.0.1", upstream=operators.url) as proxy:
@@ -278,7 +287,7 @@ async def test_the_proxy_of_the_operator_is_between_it_and_the_world(host: Host)
 
 
 async def stray(link: str, port: int) -> bytes:
-    """What an ffmpeg says that is sent to `link` and has its proxy at `port`."""
+    """Run an ffmpeg with `link` as its input and a proxy at `port`; return what it prints."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", "-c", STRAY, str(ROOT), link, str(port), FFMPEG), stdout=subprocess.PIPE
     )

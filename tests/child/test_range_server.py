@@ -1,4 +1,6 @@
-"""Of a distant source few ranges are asked for, and not many bytes that nobody reads."""
+"""The server of ranges between ffmpeg and a distant source requests few ranges, and few bytes that ffmpeg
+does not read.
+"""
 
 import struct
 from typing import TYPE_CHECKING
@@ -15,7 +17,7 @@ MIB = 1 << 20
 
 
 class Source:
-    """Of `blocks` blocks; `asked` are the first and the number of each fetch."""
+    """A source of `blocks` blocks; `asked` has the first block and the number of blocks of each request."""
 
     def __init__(self, blocks: int) -> None:
         self.blocks = blocks
@@ -33,7 +35,7 @@ def source() -> Source:
 
 
 def read(source: Source, numbers: range, index: range, expected: float) -> list[tuple[int, int]]:
-    """What is asked of `source` when ffmpeg reads these blocks in one go."""
+    """Let ffmpeg read these blocks in one go; return what is requested of `source`."""
     window = RangeServer(source.blocks * BLOCK, source.fetch, index, expected)
     counts: Iterator[int] = window.counts(numbers.start * BLOCK)
     for number in numbers:
@@ -81,9 +83,10 @@ MVHD = box(b"mvhd", bytes(12) + struct.pack(">II", 1000, 90_500) + bytes(80))
     ("head", "index", "seconds"),
     [
         (HEAD + box(b"moov", MVHD, 5000), range(32, 5032), 90.5),
-        (HEAD + box(b"moov", b"", 5000), range(32, 5032), 0),  # the rest is not there
+        # The boxes after the header of the index are missing.
+        (HEAD + box(b"moov", b"", 5000), range(32, 5032), 0),
         (HEAD + box(b"mdat", b"", 9 * MIB), range(32 + 9 * MIB, 10 * MIB), 0),
-        (HEAD + box(b"mdat", b"", 11 * MIB), range(0), 0),  # it is cut off
+        (HEAD + box(b"mdat", b"", 11 * MIB), range(0), 0),  # the box ends behind the end of the file
         (HEAD + box(b"mdat", b"", 0), range(0), 0),
         (HEAD, range(0), 0),
         (b"nothing like it", range(0), 0),

@@ -1,4 +1,4 @@
-"""Recordings as a child makes them: what is kept of them, and where ffmpeg may not go meanwhile."""
+"""Recordings of broadcasts in a child: which parts are kept, and which addresses ffmpeg may not reach."""
 
 import asyncio
 import json
@@ -26,14 +26,16 @@ BROADCAST = "/hls/broadcast/index.m3u8"
 
 @pytest.fixture
 async def inside(media: Path) -> AsyncIterator[Site]:
-    """A site that nobody may be sent to."""
+    """A site at an address that no download may reach."""
     async with open_site(media, 0, "127.0.0.2") as site:
         yield site
 
 
 @pytest.fixture(scope="module")
 def impatient() -> Iterator[Jobs]:
-    """Jobs that look after three seconds of silence whether a broadcast goes on, and as long for that."""
+    """Jobs that ask after three seconds of silence whether a broadcast goes on, and wait three seconds for
+    the answer.
+    """
     with running_jobs(SILENT="3") as jobs:
         yield jobs
 
@@ -43,12 +45,12 @@ async def record(jobs: Jobs, folder: Path, url: str, **wishes: Any) -> Outcome:
 
 
 def segments(site: Site) -> int:
-    """How many of a second each were fetched."""
+    """Return how many different segments of one second were requested."""
     return len({request.path for request in site.requests if request.path.startswith("/hls/long/")})
 
 
 async def cut_short(jobs: Jobs, folder: Path, url: str, after: int) -> Outcome:
-    """A recording whose child is killed when it has `after` bytes."""
+    """Record, and kill the child when it has more than `after` bytes."""
     async with jobs.begin(folder, url, live="record") as job:
         async for event in job.events():
             if event.get("downloaded_bytes", 0) > after:
@@ -57,7 +59,7 @@ async def cut_short(jobs: Jobs, folder: Path, url: str, after: int) -> Outcome:
 
 
 async def leave_recorded(source: Path, folder: Path, times: int = 1) -> Path:
-    """Make `folder` as a killed child leaves it that has recorded `source` so many times."""
+    """Make `folder` look as if a killed child had recorded `source` in it, so many times in a row."""
     folder.mkdir()
     piece = folder / "recorded-0001.mkv"
     command = ["-stream_loop", str(times - 1), "-i", str(source), "-c", "copy", str(piece)]
@@ -78,7 +80,7 @@ async def test_what_is_asked_for_is_made_of_a_recording(jobs: Jobs, site: Site, 
 async def test_a_recording_begins_with_what_was_in_the_playlist_when_it_was_first_read(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
-    """Each time that it is read, the window of four has moved by two. The extractor reads it thrice."""
+    """The window of four segments moves by two at each reading; the extractor reads it three times."""
     url = site.url(f"{BROADCAST}?step=2&window=4&gone=99")
     outcome = await record(jobs, tmp_path / "t", url, outputs=["video"])
     fetched = [request.path for request in site.requests if request.path.endswith(".ts")]
@@ -104,7 +106,7 @@ async def test_a_broadcast_that_stops_without_an_end_is_recorded_once_and_ends_b
 async def test_nobody_is_believed_of_a_broadcast_that_has_fallen_silent(
     impatient: Jobs, shelf: Shelf, site: Site, tmp_path: Path
 ) -> None:
-    """Its extractor says that it is live, for as long as one asks it."""
+    """The extractor of the broadcast says at each question that it is live."""
     stream = {"url": site.url(f"{BROADCAST}?quiet=9&gone=999"), "protocol": "m3u8_native", "ext": "mp4"}
     live = {"id": "a", "title": "A", "is_live": True, "formats": [stream | {"format_id": "0"}]}
     url = shelf.put("told/it", json.dumps(live).encode(), "application/json")
@@ -131,7 +133,8 @@ async def test_a_playlist_that_cannot_be_read_is_not_taken_for_ended(
     await leave_recorded(media / "video.mp4", tmp_path / "t")
     busy = site.url(f"/page?kind=video&src={quote(f'{BROADCAST}?busy=0&back=99')}")
     assert broken(await record(impatient, tmp_path / "t", busy)) == ("extraction_failed", True, None)
-    busy = site.url(f"/page?kind=video&src={quote(f'{BROADCAST}?busy=1&back=99')}")  # when it is looked at
+    # The page is busy when the child asks whether the broadcast goes on.
+    busy = site.url(f"/page?kind=video&src={quote(f'{BROADCAST}?busy=1&back=99')}")
     assert broken(await record(impatient, tmp_path / "t", busy)) == ("http_503", True, None)
     gone = site.url(f"/page?kind=video&src={quote(f'{BROADCAST}?gone=0')}")
     assert (await record(impatient, tmp_path / "t", gone)).last["kind"] == "produced"
@@ -270,7 +273,7 @@ async def test_a_broadcast_that_is_announced_has_not_begun_whether_or_not_it_has
 async def test_what_is_recorded_of_a_broadcast_that_has_ended_meanwhile_is_not_there_twice(
     shelf: Shelf, site: Site, media: Path, tmp_path: Path
 ) -> None:
-    """Its extractor does not know yet, and its playlist has all of it."""
+    """The extractor still says that it is live, and its playlist has all of it."""
     stream = {"url": site.url(f"{BROADCAST}?step=4&end=8&over=-1"), "protocol": "m3u8_native", "ext": "mp4"}
     live = {"id": "a", "title": "A", "is_live": True, "formats": [stream | {"format_id": "0"}]}
     await leave_recorded(media / "video.mp4", tmp_path / "t")
@@ -282,7 +285,7 @@ async def test_what_is_recorded_of_a_broadcast_that_has_ended_meanwhile_is_not_t
 async def test_what_was_recorded_is_not_there_twice_if_the_broadcast_ends_while_ffmpeg_begins(
     shelf: Shelf, site: Site, media: Path, tmp_path: Path, recorded: int, kept: int
 ) -> None:
-    """Its playlist has no end when the child looks, and one when ffmpeg does: it has 8 s then."""
+    """The playlist has no end when the child reads it. When ffmpeg reads it, it has an end and 8 s."""
     stream = {"url": site.url(f"{BROADCAST}?step=5&end=8"), "protocol": "m3u8_native", "ext": "mp4"}
     live = {"id": "a", "title": "A", "is_live": True, "formats": [stream | {"format_id": "0"}]}
     await leave_recorded(media / "video.mp4", tmp_path / "t", times=recorded)
@@ -294,8 +297,9 @@ async def test_what_was_recorded_is_not_there_twice_if_the_broadcast_ends_while_
 async def test_a_kill_does_not_join_a_recording_to_what_may_repeat_it(
     jobs: Jobs, shelf: Shelf, site: Site, media: Path, tmp_path: Path
 ) -> None:
-    """The broadcast ends while ffmpeg begins with the second piece, which a kill cuts off."""
-    most = (media / "hls/long/0.ts").stat().st_size  # of the segments that come; a later one is larger
+    """The broadcast ends while ffmpeg begins with the second piece; then the child is killed."""
+    # The first segment comes, and a later, larger one is cut off.
+    most = (media / "hls/long/0.ts").stat().st_size
     link = site.url(f"{BROADCAST}?step=5&end=8&stall={most}")
     stream = {"url": link, "protocol": "m3u8_native", "ext": "mp4", "format_id": "0"}
     live = {"id": "a", "title": "A", "is_live": True, "formats": [stream]}

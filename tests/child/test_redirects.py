@@ -1,4 +1,4 @@
-"""Where a source has moved to, by the redirects that a look has met."""
+"""The new address of a source, by the redirects that a check has followed."""
 
 import pytest
 

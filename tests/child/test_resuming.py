@@ -1,4 +1,4 @@
-"""A download that goes on where it broke off, at a source that may have become another one meanwhile."""
+"""A download goes on where it was interrupted, though the source may have changed meanwhile."""
 
 import asyncio
 import itertools
@@ -44,16 +44,16 @@ def film(media: Path) -> bytes:
 
 
 def another(film: bytes) -> bytes:
-    """As long, and different from its first half on."""
+    """Return a film of the same length that differs after its first megabyte."""
     return film[:1_000_000] + film[1_000_000:].translate(bytes(reversed(range(256))))
 
 
 @dataclass
 class Shelf:
-    """One film at `/film.mp4`, and a page that shows it; a test changes what it likes.
+    """A site with one film at `/film.mp4`, and a page that shows it; tests change its fields.
 
-    `hold` is the number of bytes after which an answer waits for ever, `deaf` means that If-Range is not
-    understood, `part` answers requests for a part.
+    `hold` is the number of bytes after which an answer waits for ever. `deaf`: the site ignores If-Range.
+    `part` answers requests for a range.
     """
 
     body: bytes
@@ -82,7 +82,7 @@ class Shelf:
         return await self._send_from(request, start)
 
     async def rest(self, request: web.Request) -> web.StreamResponse:
-        """The part that is asked for, as it should be."""
+        """Answer a request for a range correctly."""
         return await self._send_from(request, int(request.headers["Range"][6:-1]))
 
     async def _send_from(self, request: web.Request, start: int) -> web.StreamResponse:
@@ -103,7 +103,7 @@ class Shelf:
         return web.Response(text=tag, content_type="text/html")
 
     def _is_meant(self, request: web.Request) -> bool:
-        """Whether a Range holds (RFC 9110, 13.1.5)."""
+        """Return whether a request's Range has to be obeyed (RFC 9110, 13.1.5)."""
         wished = request.headers.get("If-Range")
         return self.deaf or wished is None or wished in (self.etag, self.modified)
 
@@ -117,7 +117,7 @@ class Shelf:
             if self.hold is not None:
                 await asyncio.Event().wait()
         except ConnectionResetError:
-            pass  # yt-dlp looks before it loads
+            pass  # yt-dlp closes its first request, which only asks for the kind of the file
 
 
 @asynccontextmanager
@@ -135,7 +135,7 @@ async def opened(shelf: Shelf) -> AsyncIterator[Shelf]:
 
 
 async def begin_and_kill(jobs: Jobs, shelf: Shelf, directory: Path, path: str = "/film.mp4") -> int:
-    """Leave about the first `CUT` bytes of what is on the shelf behind; say how many."""
+    """Start a download and kill it after about `CUT` bytes; return how many it has left."""
     shelf.hold = CUT
     async with jobs.begin(directory, shelf.url(path), outputs=["video"]) as job:
         hearing = asyncio.create_task(job.run())
@@ -196,7 +196,7 @@ async def test_what_is_the_same_is_gone_on_with(
 async def test_a_file_that_has_come_whole_is_kept_if_its_source_knows_no_parts(
     jobs: Jobs, film: bytes, tmp_path: Path, is_known: bool
 ) -> None:
-    """A child was killed between the last byte and the file's new name."""
+    """The child was killed after the last byte, and before it renamed the file."""
 
     async def whole(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "video/mp4"})
@@ -262,7 +262,7 @@ async def test_a_source_that_has_shrunk_is_fetched_from_its_beginning(
 
 
 def empty(request: web.Request) -> web.Response:
-    """A part of the right place and the right film, without a byte."""
+    """Answer with the right range and total, but without a byte."""
     start = request.headers["Range"].removeprefix("bytes=").rstrip("-")
     headers = {"Content-Range": f"bytes {start}-7999999/8000000", "Content-Type": "video/mp4"}
     return web.Response(status=206, headers=headers)
@@ -305,7 +305,7 @@ async def test_of_a_source_that_knows_no_parts_all_is_fetched_and_the_rest_is_ke
             hearing = asyncio.create_task(job.run())
             while shelf.ranges[-2:] != [f"bytes={left}-", None]:
                 await asyncio.sleep(0.01)
-            job.kill()  # in the midst of what is there already
+            job.kill()  # killed while the source repeats bytes that are there already
             await hearing
         assert _partial(directory) == left
         shelf.hold = None
@@ -350,7 +350,7 @@ async def test_a_whole_film_that_is_called_the_missing_part_is_not_appended(
         left = await begin_and_kill(jobs, shelf, tmp_path / "t")
         shelf.part = whole
         assert (await again(jobs, shelf, tmp_path / "t")).file("video").read_bytes() == film
-        assert shelf.ranges[-1] == f"bytes={left}-"  # and it was not requested once more
+        assert shelf.ranges[-1] == f"bytes={left}-"  # it was not requested again after that
 
 
 @pytest.mark.parametrize("block", [1_000_000, COMPARED // 2])
@@ -484,7 +484,7 @@ async def film_in(outcome: Outcome) -> Film:
 
 
 def to_the_end(piece: slice, body: bytes) -> web.Response:
-    """More than was asked for: many servers do not know that a part may have an end."""
+    """Answer with all bytes from the begin of the range: many servers ignore the end of a range."""
     told = {"Content-Range": f"bytes {piece.start}-{len(body) - 1}/{len(body)}"}
     return web.Response(status=206, headers=told, body=body[piece.start :])
 
@@ -530,7 +530,7 @@ async def test_a_page_in_place_of_a_fragment_is_none_of_the_film(
 
 @asynccontextmanager
 async def pieces(media: Path, answer: Any) -> AsyncIterator[str]:
-    """A playlist of the pieces of one file, for each of which there is `answer`."""
+    """Serve a playlist of byte ranges of one file; `answer` answers each of them."""
     segments = [(media / f"hls/ts/{number}.ts").read_bytes() for number in range(SECONDS)]
     body, begins = b"".join(segments), itertools.accumulate(map(len, segments), initial=0)
     listed = "".join(
@@ -632,7 +632,9 @@ async def test_fragments_of_another_playlist_are_not_kept(
 
 
 async def test_the_socket_of_a_refused_request_is_closed_at_once(site: Site, tmp_path: Path) -> None:
-    """A stream of many pieces may be refused many times: no collection comes in time."""
+    """A stream of many segments may be refused many times: the garbage collector would close the sockets too
+    late.
+    """
     log, refused = Log(os.open(os.devnull, os.O_WRONLY)), []
     with Engine(options.for_download(download_job(tmp_path), log), Trail()) as engine:
         downloader = HttpFD(engine, {})
@@ -660,7 +662,7 @@ async def test_the_socket_of_a_refused_request_is_closed_at_once(site: Site, tmp
 def test_a_note_counts_what_is_written(
     tmp_path: Path, kind: Any, first: int, counted: tuple[int, int]
 ) -> None:
-    """The names of the fragments' files begin with `first`; yt-dlp's own count may be ahead."""
+    """The files of the fragments are numbered from `first`; yt-dlp's own count may be ahead."""
     downloader: Any = kind(YoutubeDL(), {})
     name = str(tmp_path / "a.mp4")
     ctx: dict[str, Any] = {"filename": name, "total_frags": 4, "ad_frags": 0, "live": False}
@@ -680,7 +682,7 @@ def test_a_note_counts_what_is_written(
 async def test_a_fragment_that_a_power_cut_has_shortened_is_fetched_to_its_end(
     jobs: Jobs, site: Site, media: Path, tmp_path: Path, left: int
 ) -> None:
-    """It had come whole, and was not joined to the others yet."""
+    """The fragment had come whole, and was not joined to the others yet."""
     directory, url = tmp_path / "t", site.url("/hls/ts/index.m3u8?only=0&stall=20000&times=1")
     async with jobs.begin(directory, url, outputs=["video"]) as job:
         hearing = asyncio.create_task(job.run())
@@ -728,7 +730,7 @@ def test_a_source_is_known_by_its_marks_and_its_length(
 
 
 class Repeating(Shelf):
-    """It answers every request with the same part of the film."""
+    """A site that answers every request with the same part of the film."""
 
     async def film(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request)

@@ -1,4 +1,4 @@
-"""Subtitles that follow a cut."""
+"""Subtitles are moved and cut as their film is."""
 
 import pytest
 

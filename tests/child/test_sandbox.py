@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 HAS_LANDLOCK = sandbox.abi() > 0
 REFUSED = "PermissionError" if HAS_LANDLOCK else "done"
 
-# Evaluates expressions one after the other, and says of each what came of it.
+# A program that evaluates expressions one after the other, and prints the outcome of each.
 SCRIPT = """
 import json, os, resource, signal, socket, subprocess, sys
 from pathlib import Path
@@ -48,7 +48,7 @@ async def outcomes(home: Path, *expressions: str) -> list[Any]:
         json.dumps(expressions),
         stdout=subprocess.PIPE,
     )
-    # it may have lowered its priority
+    # no timeout: the program may have lowered its own priority
     output, _ = await process.communicate()
     told: list[Any] = json.loads(output)
     return told
@@ -56,7 +56,7 @@ async def outcomes(home: Path, *expressions: str) -> list[Any]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A directory to be confined to, with a secret beside it."""
+    """A directory to which a process is confined, with a secret beside it."""
     (tmp_path / "secret").write_text("secret")
     (tmp_path / "home" / "out").mkdir(parents=True)
     return tmp_path / "home"

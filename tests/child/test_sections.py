@@ -1,4 +1,6 @@
-"""Films that come in sections: all of them come out as one film, or an error does; never the first part."""
+"""Films that a source has in several parts: they become one film or an error, and never only the first
+part.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ H264, VP9 = ["Video: h264", "Audio: aac"], ["-c:v", "libvpx-vp9", "-deadline", "
 
 
 def series(*parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """As an extractor describes a video in `parts`; each is given by its formats."""
+    """Return what an extractor says of a video in `parts`, each of which is its list of formats."""
     entries = [
         {"id": "a", "title": f"part {at}", "duration": SECONDS, "formats": formats}
         for at, formats in enumerate(parts)

@@ -1,4 +1,4 @@
-"""Pages with the status 200 and no film, which say why there is none."""
+"""Pages that answer with 200 and have no film, but say why."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a source says of itself: which of its pictures it is known by, and its text without markup."""
+"""What a source says of itself: which of its pictures is shown for it, and its description without markup."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Chapters as files of their own: what is in each, from when to when."""
+"""Chapters as separate files: which part of the film each has, and which tags."""
 
 import re
 from pathlib import Path
@@ -121,7 +121,8 @@ async def test_subtitles_follow_into_the_chapters(
     outcome = await told(tmp_path / "t", shelf, told_of, **wishes)
     assert [language for language, _ in streams(outcome.file("chapter.2"))] == ["deu"]
     assert cues(outcome.file("chapter.1")) == HELLO[:1]
-    early = 0.9 if container == "mkv" else 0.0  # which shows the film from the key frame on
+    # MKV does not hide the frames from the key frame to the begin of the chapter.
+    early = 0.9 if container == "mkv" else 0.0
     begin, end, words = cues(outcome.file("chapter.2"))[0]
     assert (begin, end) == pytest.approx((0.1 + early, 1.1 + early), abs=0.05)
     assert words == "Bye"
@@ -191,7 +192,7 @@ async def test_of_a_clip_the_chapters_are_those_that_are_left(
     assert list(outcome.last["files"]) == ["video", "chapter.1", "chapter.2"]
     assert "made with less in it" not in outcome.log
     first, second = about(outcome.file("video")).chapters
-    begins = 0.3  # an MP4 hides what is before
+    begins = 0.3  # an MP4 hides the frames before the clip
     assert (first[1], second[0], second[1]) == pytest.approx(
         (1.5 - begins, 1.5 - begins, 3.5 - begins), abs=0.1
     )

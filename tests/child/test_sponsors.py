@@ -1,4 +1,4 @@
-"""What sponsors paid for is cut out, as far as SponsorBlock's answer can be believed."""
+"""Sponsored parts are cut out, as far as SponsorBlock's answer is credible."""
 
 import asyncio
 import hashlib
@@ -40,7 +40,7 @@ def answer(*segments: Any) -> list[dict[str, Any]]:
     return [{"videoID": "another", "segments": [segment(0, 30)]}, {"videoID": FILM, "segments": [*segments]}]
 
 
-# What is believed.
+# --- which segments of an answer are used ---
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,8 @@ def answer(*segments: Any) -> list[dict[str, Any]]:
         ([segment(5, 10, actionType="mute"), segment(0, 0), segment(10, 5), segment(-1, 5)], []),
         ([segment(5, 10, videoDuration=0), segment(5, 10, videoDuration=None)], [(5, 10), (5, 10)]),
         ([segment(5, 10, videoDuration=40.9), segment(5, 10, videoDuration=42)], [(5, 10)]),
-        ([segment(5, 36, videoDuration=41.4)], [(5, 36)]),  # less than a twentieth of what is cut
+        # The lengths differ by less than a twentieth of the cut part.
+        ([segment(5, 36, videoDuration=41.4)], [(5, 36)]),
         ([segment("5", 10), segment(None, 10), segment(True, 10), segment(5, 1e300), {}, None, 7, "x"], []),
         ([segment(5, 10, videoDuration="40"), segment(5, 10, videoDuration=-1), {"segment": [5]}], []),
     ],
@@ -78,14 +79,14 @@ def test_without_a_known_length_every_version_will_do(duration: float | None) ->
     assert read_spans(answer(segment(5, 10, videoDuration=7)), FILM, ["sponsor"], duration)[0] == [(5, 10)]
 
 
-# What comes out.
+# --- the films that come out ---
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
 async def service(handler: Handler, host: str = "127.0.0.1") -> AsyncIterator[str]:
-    """SponsorBlock's, at that address."""
+    """Serve a SponsorBlock of the test; yield its address."""
     app = web.Application()
     app.add_routes([web.get(f"/api/skipSegments/{DIGITS}", handler), web.get("/{path:.*}", handler)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -100,7 +101,7 @@ async def service(handler: Handler, host: str = "127.0.0.1") -> AsyncIterator[st
 async def freed(
     folder: Path, shelf: Shelf, films: Path, api: str, about: Mapping[str, Any] | None = None, **wishes: Any
 ) -> Outcome:
-    """The film, which is said to be YouTube's, without its sponsors."""
+    """Download the film as one of YouTube, without its sponsored parts."""
     url = shelf.put("film.mp4", (films / "film.mp4").read_bytes(), "video/mp4")
     found = {
         "id": FILM,
@@ -119,7 +120,7 @@ def giving(*segments: Any) -> Handler:
         assert request.path.endswith(DIGITS)
         assert request.query["service"] == "YouTube"
         assert "sponsor" in json.loads(request.query["categories"])
-        assert FILM not in request.path_qs  # nor who looks at what
+        assert FILM not in request.path_qs  # the request does not tell which film is watched
         return web.json_response(answer(*segments))
 
     return give
@@ -127,7 +128,7 @@ def giving(*segments: Any) -> Handler:
 
 VTT = "WEBVTT\n\n" + "".join(f"00:{at:02}.000 --> 00:{at:02}.500\n{at}\n\n" for at in range(SECONDS))
 SPONSORS = (segment(4, 10.5), segment(9, 12), segment(30, 39.5))
-LEFT = 4 + 18  # seconds
+LEFT = 4 + 18  # seconds of the film without its sponsored parts
 
 
 @pytest.mark.wide
@@ -163,8 +164,9 @@ async def test_picture_sound_subtitles_chapters_and_duration_follow_the_cut(
 
 
 def joined(outcome: Outcome, *cuts: float) -> bool:
-    """Whether two parts of the film came out, to the picture. The last one of all has no length in some
-    releases of ffmpeg, and is not shown then."""
+    """Return whether the frames between these times came out, and no others. Some releases of ffmpeg give the
+    last frame no length, and do not show it.
+    """
     pictures, wanted = numbers(outcome.file("video")), shown(*cuts[:2]) + shown(*cuts[2:])
     return pictures in (wanted, wanted[:-1])
 
@@ -191,7 +193,7 @@ async def test_a_name_says_nothing_of_what_is_cut(
         exact = {"start": 2, "end": 14, "exact": True}
         clip = await freed(tmp_path / "u", shelf, films, api, about, outputs=["video", "audio"], clip=exact)
     assert outcome.last["video_info"]["duration"] == LEFT
-    assert "backward in time" not in outcome.log  # sound that comes along from before a cut
+    assert "backward in time" not in outcome.log  # ffmpeg warns so if sound from before a cut is left in
     assert clip.last["video_info"]["duration"] == 4
     if not name.startswith("sound"):
         assert joined(clip, 2, 4, 12, 14)
@@ -284,7 +286,7 @@ async def test_its_address_may_be_private_for_that_one_question(
     assert refused.last["code"] == "blocked_address"
 
 
-# Side by side.
+# --- compared with yt-dlp ---
 
 
 @pytest.mark.long
@@ -297,7 +299,8 @@ async def test_the_same_is_cut_out_as_by_yt_dlp(
         theirs = await asyncio.to_thread(_by_yt_dlp, tmp_path / "theirs.mp4", films, api)
     mine, other = await probe(ours.file("video")), await probe(theirs)
     assert mine.codecs == other.codecs
-    assert mine.duration == pytest.approx(other.duration, abs=BETWEEN_KEYS)  # ours may hide what theirs shows
+    # Our file may hide frames that yt-dlp's file shows.
+    assert mine.duration == pytest.approx(other.duration, abs=BETWEEN_KEYS)
     assert abs(len(numbers(ours.file("video"))) - len(numbers(theirs))) <= BETWEEN_KEYS * RATE
 
 
@@ -310,7 +313,8 @@ def _by_yt_dlp(path: Path, films: Path, api: str) -> Path:
     with YoutubeDL({"quiet": True, "ffmpeg_location": FFMPEG}) as ydl:
         _, info = SponsorBlockPP(ydl, ["sponsor"], api).run(info)
         remover = ModifyChaptersPP(ydl, remove_sponsor_segments={"sponsor"})
-        remover._get_real_video_duration = lambda *_, **__: float(SECONDS)  # for want of ffprobe
+        # The test has no ffprobe, which yt-dlp would ask.
+        remover._get_real_video_duration = lambda *_, **__: float(SECONDS)
         remover.run(info)
     return path
 

@@ -1,7 +1,7 @@
-"""Downloads behind Debian's Squid, configured as it is shipped: it tunnels to port 443 alone.
+"""Downloads behind Debian's Squid, configured as it is shipped: it tunnels to port 443 only.
 
-So whatever comes by plain HTTP has to go through it as a request, not only what yt-dlp fetches itself: what
-ffmpeg records, and what libcurl asks for as a browser does.
+So every plain HTTP request has to go through it as a request: those of yt-dlp, of a recording ffmpeg, and of
+libcurl, which asks as a browser does.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ shutdown_lifetime 0 seconds
 
 @pytest.fixture
 async def squid(tmp_path: Path) -> AsyncIterator[str]:
-    """The URL of a Squid with Debian's rules."""
+    """A Squid with Debian's rules; yields its URL."""
     if SQUID is None or not SHIPPED.is_file():
         without("Squid", "apt-get install squid")
     port, replaced = free_port(), ("http_port", "coredump_dir")

@@ -1,4 +1,4 @@
-"""Subtitles: which are taken, what becomes of them, and what a player finds in the film."""
+"""Subtitles: which ones are fetched, which files they become, and what a player finds in the film."""
 
 import os
 import time
@@ -30,13 +30,13 @@ ALL = ["video", "subtitles"]
 
 
 def film(shelf: Shelf, media: Path, name: str = "video.mp4", **more: Any) -> dict[str, Any]:
-    """As an extractor tells of it."""
+    """Return what an extractor says of a film."""
     url = shelf.put(name, (media / name).read_bytes())
     return {"id": "a", "title": "Film", "formats": [{"format_id": "0", "url": url}], **more}
 
 
 def track(shelf: Shelf, file: str, content: str | bytes = SRT, **more: Any) -> list[dict[str, Any]]:
-    """The subtitles `file`, whose suffix says what they are said to be."""
+    """Put subtitles on the shelf; the suffix of `file` is the format that the extractor claims."""
     data = content.encode() if isinstance(content, str) else content
     return [{"url": shelf.put(file, data), "ext": file.rpartition(".")[2], **more}]
 
@@ -46,7 +46,7 @@ def kinds(outcome: Outcome) -> set[str]:
     return set(outcome.last["files"])
 
 
-# Which.
+# --- which subtitles are fetched ---
 
 OFFER = {name: [{"ext": "vtt", "url": "http://a/"}] for name in ("en", "en-GB", "de", "live_chat")}
 CAPTIONS = {name: [{"ext": "vtt", "url": "http://a/"}] for name in ("en", "fr", "fr-orig")}
@@ -85,7 +85,8 @@ def test_patterns_mean_what_they_mean_to_yt_dlp(patterns: list[str], automatic: 
         ("a.en.*", ["a.en", "a.en-US"]),
         ("English (UK)", ["English (UK)"]),
         ("English (.*", ["English (UK)"]),
-        ("a[.x]en", ["a.en", "axen"]),  # a regular expression that an earlier release has stored
+        # A regular expression from a request that an earlier release has stored.
+        ("a[.x]en", ["a.en", "axen"]),
     ],
 )
 def test_a_name_is_taken_as_it_is_and_a_stored_pattern_as_a_pattern(
@@ -148,7 +149,7 @@ def test_there_is_an_end_to_languages_and_to_the_time_that_a_pattern_takes(
     assert "takes too long" in said[-1]
 
 
-# What is in them.
+# --- the text of subtitles ---
 
 
 @pytest.mark.parametrize(
@@ -230,7 +231,7 @@ def test_what_shows_nothing_is_no_subtitles(text: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["it"]
 
 
-# From a page to files.
+# --- from a page to files ---
 
 
 @pytest.mark.wide
@@ -300,7 +301,7 @@ async def test_that_there_are_none_is_an_error_where_they_are_all_that_is_wanted
 def test_only_what_is_wrong_with_a_text_costs_its_language_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: Code, is_met: bool
 ) -> None:
-    """An ffmpeg that was killed may do better in the next attempt."""
+    """An ffmpeg that was killed may succeed in the next attempt, so the attempt must fail as a whole."""
 
     def fails(*_: object) -> None:
         raise JobFailed(code)
@@ -315,7 +316,7 @@ def test_only_what_is_wrong_with_a_text_costs_its_language_alone(
 
 
 class Asked:
-    """In place of the engine: never gets anything, and notes how it was asked."""
+    """Stands for the engine: every request fails, and is noted with its options."""
 
     def __init__(self) -> None:
         self.params: dict[str, Any] = {"retries": 10, "fragment_retries": 10}
@@ -330,7 +331,7 @@ class Asked:
 def test_a_source_that_is_silent_is_not_asked_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The film waits for its subtitles."""
+    """The film is downloaded only after its subtitles."""
     engine, log = Asked(), Log(os.open(os.devnull, os.O_WRONLY))
     [chosen] = choose_subtitles({"subtitles": {"en": OFFER["en"]}}, JobSubtitles(), print)
     fetching = subtitles.SubtitleFetcher(engine, {}, log, lambda _: None)  # type: ignore[arg-type]
@@ -341,7 +342,7 @@ def test_a_source_that_is_silent_is_not_asked_for_ever(
     assert len(engine.asked) == 1
 
 
-# Where they come from.
+# --- sources of subtitles ---
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""Tags, chapters and covers: what players find in files of every kind."""
+"""Tags, chapters and covers in files of every kind, as players read them."""
 
 import base64
 from pathlib import Path
@@ -24,7 +24,7 @@ CHAPTERS = [(0.0, 1.5, "One = 1"), (1.5, 4.0, "Two")]
 
 
 def film(shelf: Shelf, media: Path, name: str = "video.mp4", **more: Any) -> dict[str, Any]:
-    """As an extractor tells of it, with all that it may know."""
+    """Return what an extractor says of a film, with all fields that it may know."""
     picture = shelf.put("thumbnail.jpg", (media / "thumbnail.jpg").read_bytes())
     chapters = [{"start_time": start, "end_time": end, "title": title} for start, end, title in CHAPTERS]
     return {
@@ -107,7 +107,7 @@ async def test_each_container_says_it_in_its_own_way(
     kind = next(iter(wishes)).partition("_")[0]
     wishes |= {"outputs": [kind], "embed_metadata": True}
     halves = [{"start_time": 0, "title": "One = 1"}, {"start_time": 0.5, "title": "Two"}]
-    more = {"chapters": halves} if name == "clip.webm" else {}  # which lasts a second
+    more = {"chapters": halves} if name == "clip.webm" else {}  # this film lasts only a second
     outcome = await told(tmp_path / "t", shelf, film(shelf, media, name, **more), **wishes)
     path = outcome.file(kind)
     check_says_all(path)
@@ -186,7 +186,7 @@ async def test_a_file_that_takes_no_tags_stays_as_it_is(shelf: Shelf, media: Pat
     assert "tags cannot be in flv: not embedded" in outcome.log
 
 
-# What is made of what a source says.
+# --- which tags are made of a source's fields ---
 
 
 def test_tags_are_those_of_yt_dlp_with_a_date_that_players_know() -> None:
@@ -264,7 +264,7 @@ def test_what_a_container_has_no_place_for_is_told(tmp_path: Path) -> None:
 async def test_a_recording_says_what_it_is_and_has_no_chapters(
     shelf: Shelf, site: Site, media: Path, tmp_path: Path
 ) -> None:
-    """Those of a broadcast, and its subtitles, are not those of what was recorded of it."""
+    """The chapters and subtitles of a broadcast do not fit the part that was recorded."""
     stream = {"url": site.url("/hls/broadcast/index.m3u8?end=4"), "protocol": "m3u8_native", "ext": "mp4"}
     texts = {"en": [{"ext": "srt", "url": shelf.url("en.srt")}]}
     told_of = film(
@@ -274,7 +274,7 @@ async def test_a_recording_says_what_it_is_and_has_no_chapters(
     outcome = await told(tmp_path / "t", shelf, told_of, outputs=["video", "subtitles"], **wishes)
     assert list(outcome.last["files"]) == ["video"]
     found = about(outcome.file("video"))
-    assert found.tags["title"].startswith(TITLE)  # yt-dlp adds when that was
+    assert found.tags["title"].startswith(TITLE)  # yt-dlp appends the time of the broadcast
     assert (found.tags["artist"], found.chapters) == (ARTIST, [])
     assert "a recording has neither subtitles nor chapters" in outcome.log
     assert cover(outcome.file("video")) == (media / "thumbnail.jpg").read_bytes()

@@ -1,4 +1,4 @@
-"""Pictures of films as sources have them: whatever is wrong with one costs that one alone."""
+"""Thumbnails as sources have them: a broken one is skipped, and harms nothing else."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ async def endless(request: web.Request) -> web.StreamResponse:
 
 @pytest.fixture
 async def odd() -> AsyncIterator[str]:
-    """The address of a site with pictures that are none."""
+    """A site with broken pictures; yields its address."""
     app = web.Application()
     for handler in (garbage, empty, large, endless):
         app.router.add_get(f"/{handler.__name__}.jpg", handler)
@@ -55,7 +55,7 @@ async def odd() -> AsyncIterator[str]:
 
 
 def fetched(directory: Path, *links: str) -> str | None:
-    """The format of the picture that is taken of `links`, the best of which is the last."""
+    """Fetch the best usable picture of `links`, the last of which is the best; return its format."""
     log = Log(os.open(directory.with_suffix(".log"), os.O_WRONLY | os.O_CREAT))
     directory.mkdir()
     with Engine(options.for_download(download_job(directory), log), Trail()) as engine:

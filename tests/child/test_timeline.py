@@ -1,4 +1,6 @@
-"""What is kept of a film, and when that is seen; chapters and subtitles follow it."""
+"""Which parts of a film are kept, at which times they are shown, and how chapters and subtitles move with
+them.
+"""
 
 import math
 

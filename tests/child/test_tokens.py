@@ -1,7 +1,7 @@
 """PO tokens for YouTube, from a program on a private address: `downloads.pot_provider`.
 
-The plugin is the real one; the program that it asks is a stand-in. Each child is an interpreter of its own:
-neither the guard nor the sandbox can be left.
+The plugin is the real one; a server of the test stands for the program that it asks. Each child runs in its
+own interpreter, since neither guard nor sandbox can be removed.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from server.core import jobs
 from tests.jobs import ENVIRONMENT, ROOT, download_job, told
 from tests.shelf import Shelf
 
-# What YouTube's extractor gets when it asks for a token, and what others get who ask the same program.
+# A child that asks for a token as YouTube's extractor does, and tries to reach the provider in other ways.
 CHILD = """
 import json, sys
 root, message, address, lines = json.loads(sys.argv[1])
@@ -59,7 +59,7 @@ TOKEN = "dG9rZW4="
 
 
 class Provider:
-    """Makes a token for whoever asks."""
+    """A provider that makes a token for every request."""
 
     def __init__(self) -> None:
         self.port = 0

@@ -1,4 +1,4 @@
-"""How often a source is asked again within an attempt, and what its pauses tell meanwhile."""
+"""How often a request is repeated within an attempt, and what the child reports in the pauses."""
 
 import time
 from pathlib import Path
@@ -10,7 +10,7 @@ from server.child.extract.failures import MAX_RETRIES, Tries
 
 
 class Clock:
-    """Time that passes only as somebody sleeps."""
+    """A clock that advances only when somebody sleeps."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.naps = 0.0, list[float]()

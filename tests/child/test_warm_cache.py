@@ -1,4 +1,4 @@
-"""What a fork server finds out is kept for those that start later, and is never wrong for that."""
+"""What a fork server finds out is cached for later fork servers, and renewed when it has changed."""
 
 import os
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def made(value: object, key: object = "key") -> tuple[object, bool]:
-    """What `kept` returns, and whether it was made now."""
+    """Call `cached`; return the value, and whether it was made anew."""
     values = [value]
     return warm_cache.cached("name", key, values.pop), not values
 
@@ -81,7 +81,7 @@ def test_programs_are_asked_for_their_versions_once_and_again_when_they_are_exch
         return new.rename(tmp_path / name)
 
     def versions() -> tuple[str, str | None, list[str]]:
-        """Of a fork server that starts now; last, which programs it has run."""
+        """Return the versions that a new fork server finds, and the programs that it has run for that."""
         monkeypatch.setattr(FFmpegPostProcessor, "_version_cache", {None: None})
         monkeypatch.setattr(FFmpegPostProcessor, "_features_cache", {})
         (tmp_path / "asked").write_text("")
@@ -97,7 +97,7 @@ def test_programs_are_asked_for_their_versions_once_and_again_when_they_are_exch
     assert versions() == ("7.1", "2.9.8", [])
     install("deno", "echo 'deno 2.10.0'")
     assert versions() == ("7.1", "2.10.0", ["deno"])
-    install("ffprobe", "exit 1")  # as without one of its libraries, which may come back
+    install("ffprobe", "exit 1")  # as if a library of ffprobe were missing, which may be installed again
     assert versions() == ("7.1", "2.10.0", ["ffmpeg", "ffprobe"])
     assert versions() == ("7.1", "2.10.0", ["ffmpeg", "ffprobe"])
     os.remove(tmp_path / "ffprobe")

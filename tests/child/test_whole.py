@@ -1,4 +1,4 @@
-"""Only whole files are published: of what the source has told, nothing is missing."""
+"""Only whole files are published: a file that is shorter than its source says is fetched again or refused."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,8 @@ async def test_a_file_that_a_power_cut_has_shortened_is_fetched_to_its_end(
     jobs: Jobs, site: Site, media: Path, tmp_path: Path, name: str
 ) -> None:
     first = await jobs.download(tmp_path / "t", site.url(f"/{name}"), **VIDEO)
-    with first.file("video").open("r+b") as file:  # it was moved, and not yet flushed
+    # As after a power cut: the file was renamed, and not flushed yet.
+    with first.file("video").open("r+b") as file:
         file.truncate(20_000)
     again = await jobs.download(tmp_path / "t", site.url(f"/{name}"), **VIDEO)
     assert sha256(again.file("video")) == sha256(media / name)
@@ -64,7 +65,7 @@ async def test_a_webm_that_ends_too_early_is_incomplete(jobs: Jobs, site: Site, 
 async def test_a_page_that_overstates_the_length_does_not_make_the_film_come_twice(
     jobs: Jobs, site: Site, tmp_path: Path, source: str, requests: list[str]
 ) -> None:
-    """There are a look at the film, the film, and perhaps one request for the byte behind its end."""
+    """The child asks for the kind of the film, for the film, and perhaps once for the byte behind its end."""
     url = site.url(f"/page?duration=60&src={quote(source)}")
     outcome = await jobs.download(tmp_path / "t", url, **VIDEO)
     seen = [request.path for request in site.requests if request.path.endswith((".mp4", ".webm", ".ts"))]
@@ -132,7 +133,7 @@ async def test_what_was_laid_aside_when_it_was_killed_is_kept_if_its_source_refu
     [note] = (tmp_path / "t").glob("*.mp4.moved")
     part = (tmp_path / "t/out/video.mp4").rename(note.with_suffix(""))
     note.unlink()
-    parts.lay_aside(part)  # as if it was killed while it fetched the film once more
+    parts.lay_aside(part)  # as if the child had been killed while it fetched the film a second time
     outcome = await told(tmp_path / "t", shelf, result | {"url": shelf.url("gone.mp4")}, **VIDEO)
     assert "keeping what was fetched before" in outcome.log
     assert outcome.file("video").read_bytes() == film
@@ -148,7 +149,7 @@ def test_what_a_power_cut_has_shortened_is_not_what_was_laid_aside(tmp_path: Pat
 
 
 class Sending:
-    """An engine to which a source sends one body after another."""
+    """Stands for the engine: each download of a stream gives the next of `bodies`."""
 
     def __init__(self, bodies: list[bytes]) -> None:
         self.bodies = bodies

@@ -1,7 +1,7 @@
-"""What the extractors of yt-dlp say, in their own words, and the code that it comes to.
+"""Which error code each message of yt-dlp's extractors gets.
 
-`child_wording.txt` holds texts of the extractors that are used most, from their sources. Whoever meets one
-that is not understood adds it there, and the rule for it in `server.child.extract.failures`.
+`child_wording.txt` holds messages from the sources of the extractors that are used most. Whoever meets a
+message that gets no code adds it there, and a rule for it in `server.child.extract.failures`.
 """
 
 import json
@@ -29,7 +29,8 @@ HINTS = {
     "password": "Use --username and --password, --netrc-cmd, or --netrc (a) to provide account credentials",
     "data_center": "If you are using a data center IP or VPN/proxy, your IP may be blocked",
 }
-OF_DOWNLOADERS = {"ffmpeg_missing", "proxy_error", "unsupported_stream"}  # no extractor's words lead to them
+# Only downloads fail with these codes, never extractors.
+OF_DOWNLOADERS = {"ffmpeg_missing", "proxy_error", "unsupported_stream"}
 
 
 def said() -> list[tuple[str, str]]:
@@ -39,7 +40,7 @@ def said() -> list[tuple[str, str]]:
 
 
 class Saying(InfoExtractor):  # type: ignore[misc]
-    """Fails in the way that its link names."""
+    """An extractor that fails in the way that its link names."""
 
     _VALID_URL = r"http://saying\.test/(?P<id>\w+)"
 
@@ -99,7 +100,7 @@ class Saying(InfoExtractor):  # type: ignore[misc]
 def test_what_an_extractor_raises_has_a_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str, code: str
 ) -> None:
-    """All the way through yt-dlp, which wraps it."""
+    """The error passes through all of yt-dlp, which wraps it."""
     monkeypatch.setitem(plugins.extractors, Saying.ie_key(), Saying)
     trail, log = Trail(f"http://saying.test/{link}"), Log(os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT))
     with Engine(options.for_download(download_job(tmp_path), log), trail) as engine:
@@ -112,7 +113,7 @@ def test_what_an_extractor_raises_has_a_code(
 
 
 def test_a_fault_of_ours_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though an extractor was at work when it showed."""
+    """An extractor is at work when the fault occurs."""
     monkeypatch.setitem(plugins.extractors, Saying.ie_key(), Saying)
     log = Log(os.open(os.devnull, os.O_WRONLY))
     params: Any = options.for_download(download_job(tmp_path), log)
@@ -200,7 +201,7 @@ def test_words_of_an_id_decide_nothing(name: str, text: str, code: str) -> None:
 def test_an_error_keeps_its_words_though_the_link_is_called_like_them(
     link: str, text: str, code: str
 ) -> None:
-    """Whether the extractor takes the id from the link, or has none."""
+    """The extractor takes the id from the link, or has no id."""
     name = link.strip("/").partition("?")[0].removesuffix(".mp4").removesuffix(".m3u8")
     for video_id in (None, name):
         said = utils.ExtractorError(text, expected=True, video_id=video_id)

@@ -1,4 +1,6 @@
-"""What is used of yt-dlp without a promise: is it there, and what happens where it is not."""
+"""The parts of yt-dlp that the child uses though yt-dlp does not promise them: are they there, and what
+happens without them?
+"""
 
 import asyncio
 import re
@@ -24,7 +26,7 @@ sys.path.append({str(ROOT)!r})
 from server.child import forkserver
 forkserver.main()
 """
-# yt-dlp's own code must still find it.
+# A change to yt-dlp after which yt-dlp itself still works.
 NO_APPENDING = """
 import functools
 from yt_dlp.downloader.fragment import FragmentFD
@@ -48,7 +50,7 @@ Spoil = Callable[[str], None]
 
 @pytest.fixture
 def spoil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spoil:
-    """Have fork servers from now on find another yt-dlp, on which some lines of Python were let loose."""
+    """Change yt-dlp by some lines of Python, for all fork servers that start from now on."""
 
     def with_lines(lines: str) -> None:
         program = tmp_path / "spoiled.py"

@@ -1,6 +1,7 @@
-"""The same wishes, told to this service and to yt-dlp's command line: what comes out, side by side.
+"""The same request, sent to this service and given to yt-dlp's command line: do both make the same files?
 
-yt-dlp gets by `--load-info-json` what the child gets of an extractor. What differs on purpose is said here.
+With `--load-info-json`, yt-dlp starts from the same extracted data as the child. Where the files differ on
+purpose, the test says so.
 """
 
 import asyncio
@@ -30,7 +31,9 @@ CUES = SRT.replace("Hello <i>there</i>", "Hello there")
 
 
 def offer(shelf: Shelf, media: Path) -> dict[str, Any]:
-    """All that yt-dlp has a postprocessor for."""
+    """Return what an extractor offers: subtitles, chapters, tags and whatever else yt-dlp has a postprocessor
+    for.
+    """
     texts = {"en": VTT, "zh-Hans": CUES, "pt-BR": CUES}
     subtitles = {
         name: [{"ext": "vtt" if text == VTT else "srt", "url": shelf.put(f"{name}.txt", text.encode())}]
@@ -48,7 +51,7 @@ def offer(shelf: Shelf, media: Path) -> dict[str, Any]:
 
 
 async def by_yt_dlp(folder: Path, told_of: dict[str, Any], *options: str) -> list[Path]:
-    """The files that it leaves, in the order of their names."""
+    """Run yt-dlp; return the files that it leaves, in the order of their names."""
     if FFPROBE is None:
         without("ffprobe", "install ffmpeg")
     folder.mkdir()
@@ -83,13 +86,13 @@ def files(outcome: Outcome) -> dict[str, Path]:
 
 
 def said(path: Path) -> dict[str, str]:
-    """Its tags. yt-dlp writes a day as 20240131, of which an MP3 keeps the year alone."""
+    """Return the tags of a file. yt-dlp writes a day as 20240131, and an MP3 keeps only its year."""
     tags = about(path).tags
     return {name: tags[name][:4] if name == "date" else tags[name] for name in TAGS if name in tags}
 
 
 @pytest.mark.parametrize("container", ["mp4", "mkv"])
-async def test_a_film_with_all_that_can_be_put_in(
+async def test_a_film_with_everything_embedded_is_as_yt_dlp_makes_it(
     container: str, shelf: Shelf, media: Path, tmp_path: Path
 ) -> None:
     told_of = offer(shelf, media)
@@ -113,7 +116,7 @@ async def test_a_film_with_all_that_can_be_put_in(
 
 
 @pytest.mark.parametrize("wanted", ["mp3", "m4a", "flac", "opus"])
-async def test_sound_with_all_that_can_be_put_in(
+async def test_sound_with_everything_embedded_is_as_yt_dlp_makes_it(
     wanted: str, shelf: Shelf, media: Path, tmp_path: Path
 ) -> None:
     told_of = offer(shelf, media)
@@ -123,7 +126,7 @@ async def test_sound_with_all_that_can_be_put_in(
     [yours] = await by_yt_dlp(tmp_path / "y", told_of, *options)
     assert said(mine) == said(yours)
     assert cover(mine) == cover(yours)
-    if wanted in ("mp3", "m4a"):  # of the others yt-dlp's chapters are at wrong times, or missing
+    if wanted in ("mp3", "m4a"):  # in the other formats yt-dlp's chapters have wrong times, or are missing
         pairs = zip(about(mine).chapters, about(yours).chapters, strict=True)
         assert all(abs(one[0] - other[0]) < 0.1 and one[2] == other[2] for one, other in pairs)
         assert (about(mine).description, about(mine).link) == (about(yours).description, about(yours).link)
@@ -141,10 +144,11 @@ async def test_chapters_as_files(shelf: Shelf, media: Path, tmp_path: Path) -> N
 
 
 def broadcast(media: Path, seen: dict[str, list[str]]) -> web.Application:
-    """A segment of a second each second, of which the newest three are listed; it ends with the fifteenth.
+    """Serve a broadcast that gets a segment of one second each second, and lists the newest three; it ends
+    with the fifteenth.
 
-    It goes on when both have asked for it four times: yt-dlp's extractor does so three times, then its ffmpeg
-    begins, and our look whether it grows.
+    It stands still until both programs have asked for the playlist four times: yt-dlp's extractor asks three
+    times before its ffmpeg starts, our child as often to see whether the broadcast grows.
     """
     both, length = asyncio.Barrier(2), 15
     asked, began = Counter[str](), list[float]()

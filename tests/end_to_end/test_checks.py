@@ -35,14 +35,14 @@ async def service(services: Services) -> AsyncIterator[Service]:
 
 
 def pages(site: Site, name: str) -> list[str]:
-    """The pages of the list that were asked for since this was called last."""
+    """Return the pages of the list that the service has requested since the last call."""
     asked = [seen.query["page"] for seen in site.seen(f"/told/followed-{name}") if "page" in seen.query]
     site.requests.clear()
     return asked
 
 
 def with_findings(service: Service, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change what the one subscription has found out, as if time had passed."""
+    """Change what the only subscription has stored about its source, as if time had passed."""
     with closing(sqlite3.connect(service.data / "clipwire.db", timeout=20)) as database, database:
         [(text,)] = database.execute("SELECT findings FROM subscriptions")
         findings = json.loads(text)
@@ -55,7 +55,7 @@ def a_week_ago(findings: dict[str, Any]) -> None:
 
 
 async def counted(service: Service, mine: str, **wanted: str) -> dict[str, int]:
-    """How many items there are for each reason."""
+    """Return how many items there are for each reason."""
     found: dict[str, int] = {}
     for each in await items(service, mine, limit="200", **wanted):
         reason = str(each.get("reason", each["state"]))
@@ -64,7 +64,7 @@ async def counted(service: Service, mine: str, **wanted: str) -> dict[str, int]:
 
 
 @pytest.mark.wide
-async def test_of_a_hundred_new_ones_at_once_none_is_lost(tmp_path: Path, site: Site) -> None:
+async def test_a_check_loses_none_of_a_hundred_new_entries(tmp_path: Path, site: Site) -> None:
     site.followed["burst"] = followed = Followed(films(*range(200, 0, -1)), key=None, told=CHANNEL)
     async with Told(tmp_path / "service", **QUICK) as service:
         mine = (await subscribe(service, site.url("/told/followed-burst")))["subscription_id"]
@@ -76,13 +76,13 @@ async def test_of_a_hundred_new_ones_at_once_none_is_lost(tmp_path: Path, site: 
         assert await counted(service, mine, state="waiting") == {"held": 97}
 
 
-async def test_a_check_that_is_cut_goes_on_behind_what_it_found(tmp_path: Path, site: Site) -> None:
+async def test_a_check_that_reaches_its_limit_goes_on_where_it_stopped(tmp_path: Path, site: Site) -> None:
     site.followed["cut"] = followed = Followed(films(*range(60, 0, -1)), key=None, told=CHANNEL)
     async with Told(tmp_path / "service", **QUICK, CLIPWIRE_DOWNLOADS__MAX_PLAYLIST="70") as service:
         mine = (await subscribe(service, site.url("/told/followed-cut")))["subscription_id"]
         await until(service, mine, lambda one: one["items"] == {"known": 60})
         followed.films[:0] = films(*range(220, 60, -1))
-        # Two more checks follow by themselves; one that is new on top meanwhile is fetched.
+        # Two more checks follow by themselves. Then a new entry on top of the list is fetched.
         await checked(service, mine)
         await until(service, mine, lambda one: one["items"] == {"known": 60, "waiting": 157, "fetched": 3})
         followed.films[:0] = films(221)
@@ -93,7 +93,7 @@ async def test_a_check_that_is_cut_goes_on_behind_what_it_found(tmp_path: Path, 
 
 
 @pytest.mark.wide
-async def test_a_list_in_no_known_order_that_grows_by_more_than_a_check_reads_is_known_to_its_end(
+async def test_a_list_without_order_that_grows_by_more_than_one_check_reads_is_read_to_its_end(
     tmp_path: Path, site: Site
 ) -> None:
     site.followed["grows"] = followed = Followed(films(*range(1, 31)), key=None)
@@ -135,7 +135,7 @@ async def test_an_old_entry_that_becomes_visible_is_found_within_a_week_and_held
 
 
 @pytest.mark.wide
-async def test_a_channel_that_is_longer_than_a_check_reads_is_read_whole_no_more_often(
+async def test_the_second_check_of_a_channel_longer_than_a_check_reads_its_first_page_only(
     tmp_path: Path, site: Site
 ) -> None:
     site.followed["deep"] = Followed(films(*range(200, 0, -1)), key=None, told=CHANNEL)
@@ -147,7 +147,9 @@ async def test_a_channel_that_is_longer_than_a_check_reads_is_read_whole_no_more
         assert pages(site, "deep") == ["0"]
 
 
-async def test_a_feed_that_signs_its_links_anew_is_asked_for_the_newest(service: Service, site: Site) -> None:
+async def test_a_failed_entry_is_fetched_from_the_newest_link_in_its_feed(
+    service: Service, site: Site
+) -> None:
     site.followed["signs"] = followed = Followed(films(1))
     mine = (await subscribe(service, site.url("/followed/signs.rss")))["subscription_id"]
     await until(service, mine, lambda one: one["items"] == {"known": 1})
@@ -168,7 +170,7 @@ async def test_a_feed_that_signs_its_links_anew_is_asked_for_the_newest(service:
 
 
 def page_of(shelf: Shelf, media: Path, *names: str, signed: int) -> str:
-    """A page with a player for each film, whose links have a ticket."""
+    """Put a page on the shelf that has a player for each film; the links of the players are signed."""
     film = (media / "video.mp4").read_bytes()
     links = [shelf.put(f"{name}.mp4", film, "video/mp4") for name in names]
     tags = "".join(f'<video src="{link}?signed={signed}"></video>' for link in links)
@@ -176,7 +178,7 @@ def page_of(shelf: Shelf, media: Path, *names: str, signed: int) -> str:
 
 
 @pytest.mark.wide
-async def test_a_page_with_several_players_knows_them_by_their_films(
+async def test_the_players_of_a_page_are_recognised_by_their_films_whatever_signature_their_links_have(
     service: Service, shelf: Shelf, media: Path
 ) -> None:
     url = page_of(shelf, media, "c", "b", "a", signed=1)
@@ -189,13 +191,13 @@ async def test_a_page_with_several_players_knows_them_by_their_films(
         "e.mp4",
     }
     assert {name for name in "abcde" if shelf.asked[f"{name}.mp4"]} == {"d", "e"}
-    page_of(shelf, media, "g", "f", "e", signed=3)  # one that always shows its newest three
+    page_of(shelf, media, "g", "f", "e", signed=3)  # the page always shows its newest three films
     after = await checked(service, mine, known=3, fetched=4)
     assert "notice" not in after
 
 
 @pytest.mark.wide
-async def test_a_feed_that_moved_with_new_ids_is_held_until_a_check_knows_one(
+async def test_entries_of_a_feed_whose_ids_are_all_new_are_held_until_a_check_finds_a_known_one(
     service: Service, site: Site
 ) -> None:
     site.followed["moved"] = followed = Followed(films(3, 2, 1))
@@ -214,7 +216,9 @@ async def test_a_feed_that_moved_with_new_ids_is_held_until_a_check_knows_one(
 
 
 @pytest.mark.wide
-async def test_a_feed_that_shows_its_newest_entry_alone_is_fetched(service: Service, site: Site) -> None:
+async def test_new_entries_of_a_feed_that_lists_only_its_newest_are_fetched(
+    service: Service, site: Site
+) -> None:
     site.followed["alone"] = followed = Followed(films(1))
     mine = (await subscribe(service, site.url("/followed/alone.rss")))["subscription_id"]
     await until(service, mine, lambda one: one["items"] == {"known": 1})
@@ -225,7 +229,7 @@ async def test_a_feed_that_shows_its_newest_entry_alone_is_fetched(service: Serv
 
 
 def lasting(*durations: int) -> list[Film]:
-    """Films of which only their own pages say how long they are."""
+    """Return films whose length only their own pages say."""
     return [
         Film(f"l{n}", f"Film {n}", f"/page?n={n}&duration={duration}", at=1_700_000_000.0 - n * 3600)
         for n, duration in enumerate(durations)
@@ -233,7 +237,7 @@ def lasting(*durations: int) -> list[Film]:
 
 
 @pytest.mark.wide
-async def test_the_last_ones_are_the_newest_that_pass_however_many_do_not(
+async def test_a_backlog_of_the_last_three_takes_the_newest_three_that_pass_the_filters(
     service: Service, site: Site
 ) -> None:
     site.followed["short"] = Followed(lasting(*[2] * 12, *[90] * 6))
@@ -253,7 +257,7 @@ async def test_the_last_ones_are_the_newest_that_pass_however_many_do_not(
     assert after["items"] == {"known": 6, "skipped": 9, "fetched": 3}
 
 
-async def test_no_page_is_asked_for_of_what_is_not_wanted(service: Service, site: Site) -> None:
+async def test_no_page_is_requested_for_an_entry_that_is_not_wanted(service: Service, site: Site) -> None:
     site.followed["unasked"] = followed = Followed(lasting(*[90] * 8))
     made = await subscribe(
         service, site.url("/followed/unasked.rss"), filters={"min_duration": 60, "not_title": "trailer"}

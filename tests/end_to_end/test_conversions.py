@@ -1,4 +1,6 @@
-"""ffmpeg at work, in the real service: what counts as life, what as a stall, and what is told of it."""
+"""Conversions by ffmpeg in the real service: which count as alive, which as stalled, and what the task
+says.
+"""
 
 from pathlib import Path
 
@@ -13,7 +15,7 @@ SETTINGS = {
     "CLIPWIRE_DOWNLOADS__RETRIES": "1",
     "CLIPWIRE_SERVER__LANGUAGE": "en",
 }
-# An ffmpeg that does something else first when it is to convert; `tell` writes a line of its reports.
+# An ffmpeg that first does `body` when it converts; `tell` writes a line into the pipe of ffmpeg's progress.
 PROGRAM = """#!/bin/bash
 case "$*" in *-progress*audio.mp3*)
     to=$(echo "$*" | sed "s/.*-progress pipe:\\([0-9]*\\) .*/\\1/")
@@ -26,7 +28,7 @@ exec {ffmpeg} "$@"
 
 
 def ffmpeg_that(folder: Path, body: str) -> dict[str, str]:
-    """The environment in which the service finds one that does `body` first."""
+    """Return the environment in which the service finds an ffmpeg that does `body` first."""
     path = folder / "bin" / "ffmpeg"
     path.parent.mkdir()
     path.write_text(PROGRAM.format(body=body, ffmpeg=FFMPEG))
@@ -36,13 +38,13 @@ def ffmpeg_that(folder: Path, body: str) -> dict[str, str]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("body", ["while :; do tell out_time_us=1000000; sleep 0.2; done", "sleep 60"])
-async def test_a_conversion_that_gets_nowhere_is_told_as_that(site: Site, tmp_path: Path, body: str) -> None:
+async def test_a_conversion_without_progress_fails_as_stalled(site: Site, tmp_path: Path, body: str) -> None:
     async with Service(tmp_path, **SETTINGS, **ffmpeg_that(tmp_path, body)) as service:
         task = await service.submit(site.url("/video.mp4"), outputs=["audio"])
         failed = await service.wait(task["task_id"], "failed")
         assert (failed["error_code"], failed["attempt"]) == ("conversion_stalled", 2)
         assert failed["error"] == "The file was downloaded, but its conversion got stuck"
-        assert len(site.requests) == 3  # what was fetched is not fetched again
+        assert len(site.requests) == 3  # the second attempt downloads nothing
         assert service.complaints() == []
 
 
@@ -62,9 +64,7 @@ async def test_a_conversion_that_gets_nowhere_is_told_as_that(site: Site, tmp_pa
     ],
 )
 @pytest.mark.long
-async def test_a_conversion_that_gets_on_however_slowly_is_none(
-    site: Site, tmp_path: Path, body: str
-) -> None:
+async def test_a_slow_conversion_does_not_count_as_stalled(site: Site, tmp_path: Path, body: str) -> None:
     async with Service(tmp_path, **SETTINGS, **ffmpeg_that(tmp_path, body)) as service:
         task = await service.submit(site.url("/video.mp4"), outputs=["audio"])
         done = await service.wait(task["task_id"])
@@ -76,7 +76,7 @@ async def test_a_conversion_that_gets_on_however_slowly_is_none(
 
 
 @pytest.mark.long
-async def test_a_remux_of_a_plain_file_has_its_share_of_the_bar(service: Service, site: Site) -> None:
+async def test_a_remux_of_a_plain_file_has_its_share_of_the_progress(service: Service, site: Site) -> None:
     task = await service.submit(site.url("/video.mp4?rate=250000"), outputs=["video"], video_format="mkv")
     await service.wait(task["task_id"], "download")
     highest = 0

@@ -1,4 +1,6 @@
-"""For every source Clipwire ends at least as well as the command line of yt-dlp; and what that means."""
+"""No source of the corpus ends worse with Clipwire than with yt-dlp's command line; and how endings are
+compared.
+"""
 
 from collections import Counter
 from pathlib import Path
@@ -47,13 +49,13 @@ def ours(film: Film | None, reason: str = "", aside: Film | None = WHOLE) -> Out
         (Outcome(None, crashed=True), ours(None, "extraction_failed"), Verdict.AS_WELL),
     ],
 )
-def test_an_error_is_better_than_a_hole_and_worse_than_a_film(
+def test_an_error_is_better_than_a_file_with_a_hole_and_worse_than_a_film(
     theirs: Outcome, mine: Outcome, verdict: Verdict
 ) -> None:
     assert judge(FILM, theirs, mine) is verdict
 
 
-def test_where_there_is_nothing_to_be_had_the_reason_counts() -> None:
+def test_of_a_source_without_a_film_the_error_code_counts() -> None:
     assert judge(NO_FILM, Outcome(None), ours(None, "unsupported_url")) is Verdict.AS_WELL
     assert judge(NO_FILM, Outcome(None), ours(None, "internal")) is Verdict.WORSE
     assert judge(NO_FILM, Outcome(HOLE), ours(None, "unsupported_url")) is Verdict.BETTER
@@ -66,7 +68,7 @@ def test_the_corpus_is_large_and_names_each_source_once() -> None:
 
 @pytest.mark.long
 @pytest.mark.minutes(2)
-async def test_every_source_ends_as_well_or_better(media: Path, tmp_path: Path, services: Services) -> None:
+async def test_no_source_ends_worse_than_with_yt_dlp(media: Path, tmp_path: Path, services: Services) -> None:
     authority = make_authority(tmp_path / "tls")
     async with services.lend(SSL_CERT_FILE=str(authority.certificate)) as service:
         rows = await compare(SOURCES, add_to(media), tmp_path, authority, service.client)

@@ -1,4 +1,4 @@
-"""Clips, and films without their sponsors, through the whole service, on one machine and on many."""
+"""Clips, and films without their sponsored parts, through the whole service, on one machine and on many."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.service import Payload, Told
 from tests.site import SECONDS, Site, probe
 from tests.site.sponsors import CUT
 
-RATE = 25  # pictures a second
+RATE = 25  # frames a second
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql and s3", marks=pytest.mark.long)])

@@ -1,4 +1,4 @@
-"""A server that is killed while it deletes many tasks: after its next start no task is half deleted."""
+"""A server is killed while it deletes many tasks: after its next start no task is half deleted."""
 
 import asyncio
 import sqlite3
@@ -15,7 +15,7 @@ FILMS, WAITING = 12, 150
 
 @pytest.mark.parametrize("gone", [1, FILMS - 2])
 async def test_no_task_is_half_deleted_after_a_kill(service: Service, site: Site, gone: int) -> None:
-    """The kill comes once the folders of `gone` films have vanished."""
+    """Kill the server once the folders of `gone` films have vanished."""
     link, kinds = site.url("/video.mp4"), ["video"]
     films = [(await service.submit(link, outputs=kinds))["task_id"] for _ in range(FILMS)]
     for task_id in films:
@@ -25,7 +25,7 @@ async def test_no_task_is_half_deleted_after_a_kill(service: Service, site: Site
 
     async def delete() -> None:
         body = {"action": "delete", "ids": ids}
-        with suppress(aiohttp.ClientError):  # the kill comes before the answer
+        with suppress(aiohttp.ClientError):  # the server is killed before it answers
             await service.client.post("/api/tasks/actions", json=body)
 
     deletion = asyncio.create_task(delete(), name="deletion")
@@ -41,7 +41,7 @@ async def test_no_task_is_half_deleted_after_a_kill(service: Service, site: Site
 
     await service.start()
     await service.ready()
-    async with asyncio.timeout(20):  # what was begun is finished
+    async with asyncio.timeout(20):  # the deletion that the kill interrupted goes on
         while any(rows_of(service).values()):
             await asyncio.sleep(0.05)
     left = [task_id for task_id in ids if await is_there(service, task_id)]
@@ -57,7 +57,7 @@ async def test_no_task_is_half_deleted_after_a_kill(service: Service, site: Site
 
 
 def rows_of(service: Service) -> dict[str, int]:
-    """The stored tasks, and whether each is marked as removed."""
+    """Return the stored tasks, and whether each is marked as removed."""
     with closing(sqlite3.connect(f"file:{service.data}/clipwire.db?mode=ro", uri=True)) as db:
         return dict(db.execute("SELECT task_id, removed FROM tasks"))
 

@@ -1,10 +1,9 @@
 """The commands of the documents, run in a shell beside the real service, in order.
 
-Nothing in them is replaced but the port, since 8080 may be taken. Links lead to the test site, because the
-service reaches the internet through a proxy that has every name lead there. What a reader has by himself lies
-in the folder, which is a copy of this checkout in which all packages are there.
-What needs root, another machine or the internet is fenced as `console`. How `make` sets up a machine is
-tested in `tests/project/test_setup.py`.
+Only the port is replaced, since 8080 may be taken. Links lead to the test site: the service reaches the
+internet through a proxy that sends every name there. The commands run in a copy of this checkout with all
+packages, and with the files that a reader brings. Commands that need root, another machine or the internet
+are fenced as `console`. How `make` sets up a machine is tested in `tests/project/test_setup.py`.
 """
 
 import asyncio
@@ -49,29 +48,31 @@ CHECKOUT = (
     "static",
     "tests",
 )
-# What goes on for ever, or as long as a client may wait, is ended after 5 s; all else ends by itself.
+# A command that never ends, or lasts as long as a client may wait, is stopped after 5 s; all others must end.
 ENDLESS = re.compile(r"/ws(\?|$)|/events\?|[?&]wait=", re.MULTILINE)
 ENDED_AFTER, ENDS_WITHIN = 5, 120
-# What cannot be run here: it needs root, a screen or another machine, or brings something from the internet.
+# Commands that cannot run here: they need root, a screen or another machine, or get something from the
+# internet.
 REASONS = re.compile(
     r"/api/session/oidc|useradd|mpv |/srv/|/etc/|/backups/|docker |pipx |pip install|clipwire update|[@/.]example\.org|s3://"
 )
-OF_PEOPLE = re.compile(r"\$(admin|mine)\b")  # tokens, for which a service must know people
-_OF_MAKE = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "ARGS")  # `make test ARGS=...` would be heard by theirs
+OF_PEOPLE = re.compile(r"\$(admin|mine)\b")  # tokens in commands that need a service with people
+# The `make` of the clone would read these variables from a `make test ARGS=...` around it.
+_OF_MAKE = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "ARGS")
 COOKIES = "# Netscape HTTP Cookie File\nexample.org\tFALSE\t/\tFALSE\t4102444800\tsession\tsecret\n"
 SECRET = f"whsec_{base64.b64encode(bytes(32)).decode()}"
 ANSWERED, FAILED, DONE = "curl:", "failed:", "-- done --"
 
 
 def blocks(document: str) -> list[tuple[int, str]]:
-    """Line and text of each block of commands."""
+    """Return the line and the text of each block of commands in a document."""
     text = (ROOT / document).read_text(encoding="utf-8")
     found = re.finditer(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     return [(text.count("\n", 0, each.start()) + 2, each[1]) for each in found]
 
 
 def fences(document: str) -> list[tuple[str, str]]:
-    """Language and text of every block, however far it is indented."""
+    """Return the language and the text of every block, however far it is indented."""
     found: list[tuple[str, str]] = []
     language = None
     for line in (ROOT / document).read_text(encoding="utf-8").splitlines(keepends=True):
@@ -87,7 +88,9 @@ def fences(document: str) -> list[tuple[str, str]]:
 
 
 def make_clone(folder: Path) -> None:
-    """A copy of this checkout after the first `make`: its packages are links to those that tests run with."""
+    """Copy this checkout as it is after the first `make`: its packages are links to those that the tests run
+    with.
+    """
     for name in CHECKOUT:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
@@ -97,7 +100,7 @@ def make_clone(folder: Path) -> None:
         target = packages / path.relative_to(sys.prefix)
         if path.name not in (".made", ".run", ".test", "bin", "clipwire"):
             target.symlink_to(path)
-    # What `requirements/install.sh` writes after each of its steps.
+    # The mark that `requirements/install.sh` leaves after each of its steps.
     made = f"{folder.resolve()} {os.path.realpath(sys.executable)} {platform.python_version()}\n"
     (packages / ".made").write_text(made)
     for name in ("run", "test"):
@@ -107,13 +110,15 @@ def make_clone(folder: Path) -> None:
 
 
 def variables(**ours: str) -> dict[str, str]:
-    """Those of a reader, who is in no `make`. pip, if it were asked after all, would bring nothing."""
+    """Return the environment of a reader, without the variables of a `make`. If pip were called after all, it
+    would install nothing.
+    """
     others = {name: value for name, value in os.environ.items() if name not in _OF_MAKE}
     return {**others, "PIP_NO_INDEX": "1", "PIP_DRY_RUN": "1", **ours}
 
 
 class Reader:
-    """Types what stands in the documents, one block after the other into the same shell."""
+    """Types the commands of a document, one block after the other, into the same shell."""
 
     def __init__(self, service: Service, folder: Path) -> None:
         self._service = service
@@ -140,7 +145,7 @@ class Reader:
         await gone(started, within=ENDS_WITHIN)
 
     async def types(self, block: str) -> str:
-        """What is wrong with it; "" if nothing is."""
+        """Type a block of commands; return what went wrong, or ""."""
         typed = self._folder / f"block-{next(self._number)}"
         typed.write_text(block.replace("127.0.0.1:8080", self._service.url.rpartition("/")[2]))
         entering = asyncio.ensure_future(self._enter(f". ./{typed.name} </dev/null"))
@@ -156,12 +161,12 @@ class Reader:
         wrong: list[str] = []
         if done:
             wrong += re.findall(rf"^(?:{FAILED}|{ANSWERED} (?:[45]\d\d|000)) .*", complaint, re.MULTILINE)
-        if "nonsense" not in block:  # which stands there to be refused
+        if "nonsense" not in block:  # that block sends nonsense, and must be refused
             wrong += re.findall(r'"status": ?[45]\d\d\b.*', said)
         return "\n".join([block, *wrong, said[-600:], complaint[-600:]]) if wrong else ""
 
     async def _enter(self, line: str) -> tuple[str, str]:
-        """What the shell prints until it has done that line."""
+        """Type a line into the shell; return what the shell prints until the line is done."""
         assert self._shell.stdin
         assert self._shell.stdout
         assert self._shell.stderr
@@ -172,7 +177,7 @@ class Reader:
         return said.decode(errors="replace"), complaint.decode(errors="replace")
 
     async def makes(self, line: str) -> str:
-        """What is wrong with a `make` that serves until Ctrl-C; "" if nothing is."""
+        """Run a `make` that serves until Ctrl-C; return what went wrong, or ""."""
         process = await asyncio.create_subprocess_exec(
             "bash", "-c", line, cwd=self._folder, env=self._variables(free_port()), start_new_session=True,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
@@ -213,7 +218,7 @@ async def listed(service: Service, which: str) -> list[dict[str, Any]]:
 
 
 async def log_in(service: Service, token: str) -> str:
-    """The id of a new log-in of a person who has no other."""
+    """Log in as a person who has no other log-in; return the id of the log-in."""
     async with service.client.post("/api/session", json={"token": token}) as answer:
         assert answer.ok
     own = {"Authorization": f"Bearer {token}"}
@@ -223,7 +228,7 @@ async def log_in(service: Service, token: str) -> str:
 
 
 async def every_source_is_known(service: Service) -> None:
-    """Return when all subscriptions were checked once, as they are when a reader has read on."""
+    """Return when every subscription was checked once: a reader who has read on has waited that long."""
     async with asyncio.timeout(ENDS_WITHIN):
         while True:
             async with service.client.get("/api/subscriptions") as answer:
@@ -234,7 +239,7 @@ async def every_source_is_known(service: Service) -> None:
 
 @pytest.fixture
 def clone() -> Iterator[Path]:
-    """Open to the user that PostgreSQL runs as, which no folder of pytest's is."""
+    """A copy of the checkout that PostgreSQL's user can read, unlike the folders of pytest."""
     here = Path(tempfile.mkdtemp(prefix="clipwire-clone-"))
     here.chmod(0o755)
     make_clone(here)
@@ -246,7 +251,7 @@ def clone() -> Iterator[Path]:
 
 @pytest.fixture
 def minutes(media: Path) -> None:
-    """A film of two and a half minutes, for the clips of the documents, and what is said in it."""
+    """Add a film of two and a half minutes, and its subtitles, for the clips in the documents."""
     (media / "minutes.vtt").write_text("WEBVTT\n\n00:00.000 --> 02:30.000\nA tone\n")
     made, film = media / f"minutes-{os.getpid()}.mp4", media / "minutes.mp4"
     command = (FFMPEG, "-v", "error", "-stream_loop", "37", "-i", "video.mp4", "-c", "copy", made.name)
@@ -256,7 +261,7 @@ def minutes(media: Path) -> None:
 
 @pytest.fixture
 async def internet(media: Path, tmp_path: Path) -> AsyncIterator[dict[str, str]]:
-    """What a service has to be set to so that all names on the internet are the test site's."""
+    """Yield the settings with which a service finds the test site under every name of the internet."""
     authority = make_authority(tmp_path / "authority", "example.org", "download.blender.org")
     async with open_site(media, tls=authority.server) as site:
 
@@ -274,8 +279,10 @@ async def internet(media: Path, tmp_path: Path) -> AsyncIterator[dict[str, str]]
 
 
 @pytest.mark.long
-async def test_what_people_type_works(clone: Path, tmp_path: Path) -> None:
-    """With `admin`, a token of the settings; `mine`, that of a person; and `session`, a log-in of theirs."""
+async def test_documented_commands_with_tokens_of_people_work(clone: Path, tmp_path: Path) -> None:
+    """The commands use `admin`, a token of the settings; `mine`, the token of a person; `session`, a log-in
+    of that person.
+    """
     token = secrets.token_urlsafe()
     own = {"Authorization": f"Bearer {token}"}
     async with Service(tmp_path / "service", CLIPWIRE_SERVER__TOKENS=f'["{token}"]') as service:
@@ -296,7 +303,7 @@ async def test_what_people_type_works(clone: Path, tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.usefixtures("minutes")
 @pytest.mark.parametrize("document", DOCUMENTS)
-async def test_what_stands_there_works(
+async def test_documented_commands_work(
     document: str, services: Services, internet: dict[str, str], clone: Path, tmp_path: Path
 ) -> None:
     (library := tmp_path / "library").mkdir()

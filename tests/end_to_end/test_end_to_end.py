@@ -1,4 +1,4 @@
-"""The whole flow as a user meets it: the real server, fork server, yt-dlp and ffmpeg."""
+"""A link becomes files, as a user sees it: with the real server, fork server, yt-dlp and ffmpeg."""
 
 import asyncio
 import json
@@ -157,7 +157,7 @@ async def test_a_service_that_ends_in_the_middle_keeps_what_is_finished_and_goes
 
 
 async def poll(service: Service, task_id: str) -> list[str]:
-    """Every different answer until the task is final, by long polling."""
+    """Return every answer that differs from the one before, until the task is final, by long polling."""
     answers: list[str] = []
     tag = ""
     async with asyncio.timeout(30):

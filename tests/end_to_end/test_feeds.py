@@ -1,4 +1,4 @@
-"""Podcast feeds with the whole service: from a source that is followed to an app that fetches episodes."""
+"""Podcast feeds with the whole service: from a subscription's source to an app that fetches the episodes."""
 
 import asyncio
 import html
@@ -37,7 +37,7 @@ async def service(services: Services) -> AsyncIterator[Service]:
 async def followed(
     service: Service, site: Site, name: str, *which: Film, request: Payload = BOTH, **more: Any
 ) -> Payload:
-    """A subscription to a feed whose entries were all fetched."""
+    """Subscribe to a feed of these films; return the subscription once all films are fetched."""
     site.followed[name] = Followed([*which], title="Pods & <Co>")
     feed = {"name": name}
     made = await subscribe(
@@ -144,9 +144,7 @@ async def test_a_cover_is_square_and_large_enough(service: Service, site: Site, 
     assert (status, headers["Content-Type"], small[:3]) == (200, "image/jpeg", b"\xff\xd8\xff")
 
 
-async def test_what_is_gone_or_let_go_is_not_listed_and_its_files_are_not_sent(
-    service: Service, site: Site
-) -> None:
+async def test_a_feed_neither_lists_nor_sends_deleted_episodes(service: Service, site: Site) -> None:
     made = await followed(service, site, "going", *films(3, 2, 1), request=FILM)
     mine, url = made["subscription_id"], made["feed"]["url"]
     told = await parsed(service, url)
@@ -241,7 +239,7 @@ async def test_a_kill_changes_no_address_and_no_byte_of_a_feed(services: Service
         mine = await until(service, made["subscription_id"], lambda one: set(one["items"]) == {"fetched"})
         assert mine["feed"] == made["feed"]
         after = await read(service, made["feed"]["url"])
-        if mine["items"] == {"fetched": 2}:  # the kill came before the look had found the third one
+        if mine["items"] == {"fetched": 2}:  # the kill came before the check had found the third film
             assert (after[0], after[1]["Etag"], after[2]) == (200, before[1]["Etag"], before[2])
         [first, *_] = feedparser.parse(after[2]).entries
         assert (await read(service, enclosures(first)[0].href))[0] == 200

@@ -1,4 +1,4 @@
-"""`kill -9` of anything, any time: at random, and at the moments that chance would hardly find."""
+"""`kill -9` of any process at any time: at random, and at moments that random kills would hardly hit."""
 
 import asyncio
 import fcntl
@@ -37,23 +37,23 @@ async def test_whatever_is_killed_and_whenever_every_task_completes_and_nothing_
 
 
 @pytest.mark.long
-async def test_so_does_what_takes_more_than_a_plain_request(media: Path, tmp_path: Path) -> None:
+async def test_tasks_of_difficult_sources_complete_whatever_is_killed(media: Path, tmp_path: Path) -> None:
     await survive(media, tmp_path, round(part_of(40)), reached=True)
 
 
 @pytest.mark.long
-async def test_so_do_lists_batches_subtitles_and_clips_with_nothing_there_twice(
+async def test_lists_batches_subtitles_and_clips_complete_once_whatever_is_killed(
     media: Path, tmp_path: Path
 ) -> None:
     seed = random.randrange(1 << 32)
-    print(f"seed {seed}")  # shown when it fails
+    print(f"seed {seed}")  # pytest shows it if the test fails
     async with open_crowd(tmp_path, make_film(media, tmp_path / "media"), seed) as running:
         await rage(running, round(part_of(40)), tmp_path)
 
 
 async def survive(media: Path, folder: Path, kills: int, *, reached: bool) -> None:
     seed = random.randrange(1 << 32)
-    print(f"seed {seed}")  # shown when it fails
+    print(f"seed {seed}")  # pytest shows it if the test fails
     film = make_film(media, folder / "media")
     async with all_kinds(folder, film, seed, reached=reached) as running:
         await rage(running, kills, folder)
@@ -77,14 +77,14 @@ async def rage(running: Rampage, kills: int, folder: Path) -> None:
         pytest.param(PUBLISHED, 1, id="published and the status not yet saved", marks=pytest.mark.long),
     ],
 )
-async def test_a_server_that_dies_at_that_moment_completes_the_task_at_the_next_start(
+async def test_a_task_whose_server_dies_at_a_chosen_moment_completes_after_the_next_start(
     mortal: Service, site: Site, media: Path, tmp_path: Path, moment: Moment, attempts: int
 ) -> None:
     await moment.comes(mortal)
     submitting = asyncio.create_task(mortal.submit(site.url("/1mb.mp4"), outputs=["video"]))
     await died(mortal)
     asked = len(site.requests)
-    await asyncio.wait([submitting])  # it may have had its answer, or none
+    await asyncio.wait([submitting])  # the server may have answered before it died
     submitting.exception()
     await mortal.start()
     [task] = await all_tasks(mortal)
@@ -123,10 +123,10 @@ async def test_a_removal_that_was_begun_is_finished_at_the_next_start(
 
 
 @pytest.mark.long
-async def test_a_server_that_dies_between_a_retry_and_its_attempt_makes_it_at_the_next_start(
+async def test_a_server_that_dies_between_a_retry_and_its_attempt_makes_the_attempt_at_the_next_start(
     mortal: Service, site: Site, media: Path, tmp_path: Path
 ) -> None:
-    """Its old files with their manifest are still there: they must not pass for the new ones."""
+    """The old files and their manifest are still there: the new attempt must not take them for its own."""
     done = await finished(mortal, site)
     await STARTED_AGAIN.comes(mortal)
     async with mortal.client.post(f"/api/tasks/{done['task_id']}/retry") as answer:
@@ -168,7 +168,7 @@ async def test_a_dead_fork_server_is_replaced_and_its_tasks_go_on_from_where_the
 async def test_a_fork_server_that_dies_before_its_child_says_a_word_costs_one_attempt(
     service: Service, site: Site
 ) -> None:
-    await finished(service, site)  # so it is warm
+    await finished(service, site)  # a finished task shows that the fork server is warm
     [fork_server] = fork_servers(service)
     with stopped(fork_server):
         task = await service.submit(site.url("/1mb.mp4"), outputs=["video"])
@@ -201,7 +201,7 @@ async def test_a_child_that_waits_for_its_predecessor_dies_with_the_server(
 
 @pytest.mark.long
 @pytest.mark.parametrize(("kind", "first"), [("fmp4", "init.mp4"), ("ts", "0.ts"), ("aes", "0.ts")])
-async def test_a_stream_of_pieces_that_is_interrupted_twice_lacks_none_and_has_none_twice(
+async def test_a_stream_of_segments_that_is_interrupted_twice_neither_lacks_nor_repeats_one(
     service: Service, site: Site, tmp_path: Path, kind: str, first: str
 ) -> None:
     task = await service.submit(site.url(f"/hls/{kind}/index.m3u8?rate=60000"), outputs=["video"])
@@ -222,7 +222,8 @@ async def test_a_task_whose_child_dies_three_times_in_a_row_ends_in_an_error_and
 ) -> None:
     task = await service.submit(site.url("/1mb.mp4?stall=0"), outputs=["video"])
     for attempt in (1, 2, 3):
-        await downloads(service, task["task_id"], attempt)  # else the next might get further
+        # Every child is killed in its first download: one that gets further would end the row of deaths.
+        await downloads(service, task["task_id"], attempt)
         [child] = await children(service)
         child.kill()
     failed = await service.wait(task["task_id"], "failed")
@@ -234,7 +235,7 @@ async def test_a_task_whose_child_dies_three_times_in_a_row_ends_in_an_error_and
     assert (await service.wait(task["task_id"]))["attempt"] == 4
 
 
-# --- what these tests say ---
+# --- helpers of these tests ---
 
 
 async def finished(service: Service, site: Site) -> Payload:
@@ -254,7 +255,9 @@ async def downloads(service: Service, task_id: str, attempt: int) -> None:
 
 
 async def pieces(service: Service, task_id: str, *, other_than: tuple[int, ...]) -> int:
-    """How many are noted as joined, once that has changed; 0 when all is done."""
+    """Wait until the number of joined segments, as the child notes it, is none of `other_than`; return it, or
+    0 once the task is completed.
+    """
     while True:
         found = noted_pieces(service.data / "work" / task_id)
         if found and found[0] not in other_than:
@@ -265,7 +268,7 @@ async def pieces(service: Service, task_id: str, *, other_than: tuple[int, ...])
 
 
 def noted_pieces(folder: Path) -> list[int]:
-    with suppress(FileNotFoundError):  # its note goes when the last piece is joined
+    with suppress(FileNotFoundError):  # the child deletes its note when the last segment is joined
         notes = [note.read_text() for note in folder.glob("*.ytdl")]
         return [json.loads(note)["downloader"]["current_fragment"]["index"] for note in notes]
     return []
@@ -280,7 +283,7 @@ def fork_servers(service: Service) -> list[psutil.Process]:
 
 
 async def children(service: Service) -> list[psutil.Process]:
-    """Those that the fork server has started, as soon as there are any."""
+    """Wait until the fork server has children; return them."""
     found: list[psutil.Process] = []
     while not found:
         found = [child for server in fork_servers(service) for child in children_of(server.pid)]
@@ -304,7 +307,7 @@ def stopped(process: psutil.Process) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Held by the test, as by a child that is a long time dying."""
+    """Hold the lock file of a task, as a child would that takes long to die."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

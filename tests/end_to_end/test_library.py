@@ -1,4 +1,6 @@
-"""The whole service fills a library: on another file system, over kills, and when that is full."""
+"""The whole service places films in a library: on another file system, while it is killed, and when the
+library is full.
+"""
 
 import asyncio
 import os
@@ -29,7 +31,7 @@ def all_of(root: Path) -> list[str]:
 
 
 async def placed(service: Service, task_id: str, within: float = 60) -> Payload:
-    """The task, once it says that it is placed."""
+    """Wait until the files of a task are placed; return its status."""
     status: Payload = {}
     try:
         async with asyncio.timeout(within):
@@ -53,7 +55,7 @@ def submits(site: Site, number: int) -> dict[str, Any]:
 @pytest.mark.long
 @pytest.mark.minutes(2)
 async def test_each_film_is_placed_once_over_kills(services: Services, site: Site, tmp_path: Path) -> None:
-    """Every film is a copy, so that a kill can meet one that is half there."""
+    """Films are copied, so that a kill can interrupt a copy."""
     chance, root = random.Random(2), tmp_path / "library"
     root.mkdir()
     settings = {"CLIPWIRE_LIBRARY__PATH": str(root), "CLIPWIRE_LIBRARY__METHOD": "copy"}
@@ -63,7 +65,7 @@ async def test_each_film_is_placed_once_over_kills(services: Services, site: Sit
             for _ in range(3):
                 body = submits(site, len(tasks))
                 tasks.append((await service.submit(body.pop("url"), **body))["task_id"])
-            await asyncio.sleep(chance.uniform(0.2, 2.5))  # the moment of the kill
+            await asyncio.sleep(chance.uniform(0.2, 2.5))  # the kill comes at a random moment
             await service.kill()
             sizes = Counter(
                 path.stat().st_size for path in root.rglob("*.mp4") if not path.name.startswith(".")
@@ -78,10 +80,10 @@ async def test_each_film_is_placed_once_over_kills(services: Services, site: Sit
 
 
 @pytest.mark.wide
-async def test_a_real_film_lies_there_as_media_servers_look_for_it(
+async def test_a_film_from_a_page_is_placed_as_media_servers_expect_it(
     services: Services, site: Site, tmp_path: Path
 ) -> None:
-    """The description comes from the page, through the child; so does the picture."""
+    """The description and the picture come from the page, through the child."""
     root, url = tmp_path / "library", site.url("/page?uploader=Class5+E4&title=A+film:+S01E02")
     root.mkdir()
     body: dict[str, Any] = {"outputs": ["video", "thumbnail"], "library": {"folder": "YouTube"}}

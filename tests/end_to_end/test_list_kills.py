@@ -38,12 +38,13 @@ async def test_a_list_outlives_kills_with_each_entry_once(
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 7))])
-async def test_what_was_answered_of_a_list_holds_for_all_of_its_entries_after_a_kill(
+async def test_an_answered_action_on_a_list_holds_for_all_its_entries_after_a_kill(
     service: Service, site: Site, seed: int
 ) -> None:
-    """The kill comes while the rows of the entries follow the list."""
+    """The server is killed while it still changes the rows of the entries, after that of the list."""
     chance = random.Random(seed)
-    links = "&entry=".join(f"/video.mp4%3Fstall={1000 + n}" for n in range(4))  # they take all places
+    # These four entries stall, and occupy all slots.
+    links = "&entry=".join(f"/video.mp4%3Fstall={1000 + n}" for n in range(4))
     asked = site.url(f"/feed?entry={links}&count={ENTRIES - 4}")
     playlist_id = (await service.submit(asked, playlist=True, outputs=["video"]))["task_id"]
     while (await service.status(playlist_id))["entries"]["total"] < ENTRIES:

@@ -1,4 +1,4 @@
-"""Live streams as a user meets them: refused unless asked for, recorded, finished, interrupted."""
+"""Live streams in the whole service: they are refused unless asked for, recorded, finished, interrupted."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ BOTH = ["audio", "video"]
 
 
 async def recording(service: Service, url: str, at_least: int = 1, **body: object) -> str:
-    """A task that has recorded so many bytes."""
+    """Start a recording; return the id of its task once at least so many bytes are recorded."""
     task_id: str = (await service.submit(url, live="record", **body))["task_id"]
     payload = await service.wait(task_id, "download")
     while payload.get("downloaded_bytes", 0) < at_least:
@@ -36,18 +36,18 @@ async def act(service: Service, task_id: str, action: str, expected: int = 200) 
 
 
 def segments(site: Site) -> int:
-    """How many of a second each were fetched, one that was fetched twice counted once."""
+    """Return how many different segments of one second were requested."""
     return len({request.path for request in site.requests if request.path.startswith("/hls/long/")})
 
 
 def ffmpegs(service: Service) -> list[psutil.Process]:
     with contextlib.suppress(psutil.NoSuchProcess):
         return [process for process in service.processes() if FFMPEG in process.cmdline()]
-    return ffmpegs(service)  # one has ended while we looked
+    return ffmpegs(service)  # an ffmpeg has ended meanwhile: look again
 
 
 async def seconds(service: Service, task: Payload, kind: str, folder: Path) -> float:
-    """How long a finished file is; fails if it is no film or sound."""
+    """Return the length of a finished file in seconds; fail if the file has other codecs than expected."""
     film = await probe(await service.fetch(task["files"][kind], folder / kind))
     assert film.codecs == {"video": ["aac", "h264"], "audio": ["mp3"]}[kind]
     return film.duration
@@ -63,7 +63,7 @@ async def test_a_live_stream_is_refused_unless_it_is_asked_for(service: Service,
 async def test_a_broadcast_is_recorded_to_its_end_without_a_guess_at_its_length(
     service: Service, site: Site, tmp_path: Path
 ) -> None:
-    # ffmpeg writes nothing before it has read 7 s: the broadcast stops there until that is told.
+    # ffmpeg writes nothing before it has read 7 s. So the broadcast stops there until the task shows bytes.
     url = site.url(f"{BROADCAST}?end=14&held=10")
     task = await service.submit(url, live="record", auto_start=False)
     listening = asyncio.create_task(service.listen(task["task_id"], resumes=True))
@@ -161,7 +161,7 @@ async def test_a_source_that_falls_silent_looks_stalled_and_is_tried_again(
 
 
 async def waited_for(service: Service, task_id: str) -> Payload:
-    """The payload of a task that waits for its broadcast."""
+    """Wait until a task waits for its broadcast; return its payload."""
     payload = await service.wait(task_id, "queued")
     while payload.get("waiting") != "not_live_yet":
         assert payload["status"] == "processing", payload

@@ -1,4 +1,4 @@
-"""Sources of subscriptions that move, with the whole service: what is known of their entries stays."""
+"""Sources of subscriptions move to other links, with the whole service: their entries stay known."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -35,7 +35,7 @@ async def service(services: Services) -> AsyncIterator[Service]:
 
 
 def signed(day: int, *numbers: int) -> list[Film]:
-    """Films whose links are others each day: only their guids stay."""
+    """Return films whose links are signed anew each day; only their guids stay the same."""
     return [replace(film, link=f"{film.link}{day:02}") for film in films(*numbers)]
 
 
@@ -74,7 +74,7 @@ async def test_a_lasting_redirect_becomes_the_link_after_three_checks_and_no_ent
     _, *others = await items(service, mine)
     assert [each["key"] for each in others] == keys
 
-    # Whoever subscribes there later knows its entries as well, however their links are signed by then.
+    # A new subscription to the new link also knows these entries, however their links are signed by then.
     async with service.client.delete(f"/api/subscriptions/{mine}") as answer:
         assert answer.status == 204
     new.films = signed(4, 3, 2)
@@ -99,7 +99,7 @@ async def test_a_passing_redirect_or_one_that_a_failure_interrupts_moves_nothing
 
 
 @pytest.mark.wide
-async def test_a_feed_that_says_where_it_is_now_is_followed_there_once_there_is_a_feed(
+async def test_a_feed_that_names_its_new_address_is_followed_there_once_a_feed_is_there(
     service: Service, site: Site
 ) -> None:
     said, there = site.url("/followed/said.rss"), site.url("/followed/there.rss")
@@ -107,7 +107,7 @@ async def test_a_feed_that_says_where_it_is_now_is_followed_there_once_there_is_
     mine = await seeded(service, said)
     for _ in range(3):
         assert (await checked(service, mine))["url"] == said
-    # Two that name each other do not lead to and fro.
+    # Two feeds that name each other do not move the subscription back and forth.
     site.followed["there"] = Followed(films(2, 1), conditional=True, about=NEW_URL.format(said))
     for _ in range(3):
         after = await checked(service, mine)
@@ -118,7 +118,7 @@ async def test_a_feed_that_says_where_it_is_now_is_followed_there_once_there_is_
 
 
 @pytest.mark.wide
-async def test_two_subscriptions_that_want_the_same_do_not_end_at_one_link(
+async def test_a_redirect_does_not_lead_two_equal_subscriptions_to_one_link(
     service: Service, site: Site
 ) -> None:
     site.followed["one"], site.followed["two"] = one, _ = Followed(films(1)), Followed(films(1))
@@ -138,7 +138,7 @@ async def test_two_subscriptions_that_want_the_same_do_not_end_at_one_link(
 
 
 @pytest.mark.wide
-async def test_a_page_that_names_its_feed_is_followed_and_its_other_feeds_are_told(
+async def test_a_page_is_followed_by_the_first_feed_that_it_names_and_its_other_feeds_are_listed(
     service: Service, site: Site
 ) -> None:
     site.followed["page"] = Followed(html=PAGE.format(first="named.rss", second="/followed/comments.atom"))

@@ -1,4 +1,4 @@
-"""The same data under this release and its neighbours: what the next one wrote is passed over and kept."""
+"""This release opens the data of the next one: it ignores and keeps what it does not know."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("nothing_begins")
 Client = TestClient[web.Request, web.Application]
 URL = "http://127.0.0.9:9/video.mp4"
 FILE = {"name": "video_a_abcdefghijklm.mp4", "path": "1/video.mp4", "size": 5, "type": "video/mp4"}
-# What a next release might add to a request, to a status, and to what lies in a status.
+# What a next release might add to a request, to a status, and to the objects within a status.
 MORE_REQUEST = {"posters": {"languages": ["de"]}, "webhook": "http://a/"}
 MORE_STATUS: dict[str, Any] = {"omens": ["dark"], "webhooks": [{"at": 1.5, "ok": None}]}
 MORE_AMENDED = {"speed_of_tape": 19, "subtitles": {"languages": ["en"], "karaoke": True}}
@@ -50,13 +50,13 @@ async def this_release(settings: Settings) -> AsyncIterator[Client]:
 
 
 class NextRelease:
-    """Reads and writes the rows as a server would that knows more."""
+    """Reads and writes the database as a next release would, which knows more fields."""
 
     def __init__(self, settings: Settings) -> None:
         self._path = settings.storage.data_dir / "clipwire.db"
 
     def write(self, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
-        """`change` each request and each status."""
+        """Call `change` with each stored request and status, and store what it makes of them."""
         with closing(sqlite3.connect(self._path)) as db, db:
             for number, *texts in db.execute("SELECT number, request, status FROM tasks").fetchall():
                 request, status = map(json.loads, texts)
@@ -65,7 +65,7 @@ class NextRelease:
                 db.execute("UPDATE tasks SET request = ?, status = ?, stage = ? WHERE number = ?", values)
 
     def read(self) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-        """Request and status of each task."""
+        """Return the stored request and status of each task."""
         with closing(sqlite3.connect(self._path)) as db:
             rows = db.execute("SELECT task_id, request, status FROM tasks").fetchall()
         return {task_id: (json.loads(request), json.loads(status)) for task_id, request, status in rows}
@@ -76,7 +76,7 @@ class NextRelease:
 
 
 async def some_tasks(client: Client) -> dict[str, str]:
-    """One that waits, one that is paused, one that was running, one that failed, one with files."""
+    """Make five tasks: one waits, one is paused, one runs, one has failed, one has files."""
     recorder = client.app[keys.TASKS]._recorder
     info = VideoInfo(title="Ein Film", duration=4)
     ends: dict[str, list[Event]] = {
@@ -102,7 +102,7 @@ def add_fields(request: dict[str, Any], status: dict[str, Any]) -> None:
         file |= MORE_FILE
 
 
-async def test_what_the_next_release_added_is_passed_over_kept_and_not_shown(settings: Settings) -> None:
+async def test_fields_that_the_next_release_added_are_ignored_kept_and_not_shown(settings: Settings) -> None:
     async with this_release(settings) as client:
         ids = await some_tasks(client)
         before = {task_id: await shown(client, task_id) for task_id in ids.values()}
@@ -112,7 +112,8 @@ async def test_what_the_next_release_added_is_passed_over_kept_and_not_shown(set
     neighbour.write(add_fields)
 
     async with this_release(settings) as client:
-        before[ids["info"]] |= {"stage": "queued", "revision": 3}  # it goes on
+        # The task that ran is queued again after the restart.
+        before[ids["info"]] |= {"stage": "queued", "revision": 3}
         for task_id in ids.values():
             payload = await shown(client, task_id)
             assert payload | {"message": ""} == before[task_id] | {"message": ""}
@@ -138,7 +139,7 @@ async def test_what_the_next_release_added_is_passed_over_kept_and_not_shown(set
         assert (await shown(client, new["task_id"]))["stage"] == "queued"
 
 
-async def test_what_the_next_release_would_do_otherwise_about_a_failure_is_passed_over_and_kept(
+async def test_an_amended_request_of_the_next_release_is_ignored_and_kept(
     settings: Settings,
 ) -> None:
     async with this_release(settings) as client:
@@ -153,7 +154,9 @@ async def test_what_the_next_release_would_do_otherwise_about_a_failure_is_passe
     assert [status["amended"] for _, status in neighbour.read().values()] == [MORE_AMENDED] * 5
 
 
-async def test_a_request_that_is_not_understood_waits_for_who_does(settings: Settings) -> None:
+async def test_a_task_with_an_unknown_request_waits_for_a_server_that_understands_it(
+    settings: Settings,
+) -> None:
     async with this_release(settings) as client:
         ids = await some_tasks(client)
 
@@ -176,7 +179,7 @@ async def test_a_request_that_is_not_understood_waits_for_who_does(settings: Set
         assert request["quality"] == "4320"
 
 
-async def test_a_stage_that_is_not_known_is_shown_and_nothing_is_begun_in_it(settings: Settings) -> None:
+async def test_a_task_in_an_unknown_stage_is_shown_and_not_started(settings: Settings) -> None:
     async with this_release(settings) as client:
         ids = await some_tasks(client)
 
@@ -203,7 +206,7 @@ async def test_a_stage_that_is_not_known_is_shown_and_nothing_is_begun_in_it(set
         assert (await client.post(f"/api/tasks/{ids['paused']}/cancel")).status == 200
 
 
-def test_an_unknown_stage_is_like_one_in_which_nothing_goes_on() -> None:
+def test_an_unknown_stage_counts_as_one_in_which_nothing_runs() -> None:
     assert known_stage("download", ended=False) is Stage.DOWNLOAD
     assert known_stage("verifying", ended=False) is Stage.PAUSED
     assert known_stage("archived", ended=True) is Stage.COMPLETED

@@ -1,7 +1,8 @@
-"""A source that cannot be reached for a while, or whose links expire: what has begun goes on to its end.
+"""A source that cannot be reached for a while, or whose links expire: a download that has begun goes on to
+its end.
 
-Seconds stand for minutes: `patience` is short, and so are the outages. One of minutes is for those who have
-time.
+The tests stand for outages of minutes with seconds: `patience` is short, too. One long test has an outage of
+minutes.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ MINUTES = (pytest.mark.long, pytest.mark.minutes(6))
 
 @dataclass
 class Line:
-    """A way to the site that can be cut and mended; meanwhile nobody answers there."""
+    """A connection to the site that can be cut and mended; while it is cut, nobody answers."""
 
     to: int
     port: int = 0
@@ -71,7 +72,7 @@ async def line(site: Site) -> AsyncIterator[Line]:
 
 
 async def begun(service: Service, task_id: str) -> Payload:
-    """Once bytes have come."""
+    """Return the payload once bytes were downloaded."""
     while not (payload := await service.status(task_id)).get("downloaded_bytes"):
         await asyncio.sleep(0.01)
     return payload
@@ -105,7 +106,7 @@ async def test_an_outage_in_the_middle_is_waited_out(
 
 
 @pytest.mark.long
-async def test_three_faults_in_a_long_download_end_nothing(
+async def test_three_faults_do_not_end_a_long_download(
     services: Services, line: Line, tmp_path: Path
 ) -> None:
     async with services.lend(**IMPATIENT, CLIPWIRE_DOWNLOADS__STALL_TIMEOUT="1") as service:
@@ -117,7 +118,7 @@ async def test_three_faults_in_a_long_download_end_nothing(
 
 
 @pytest.mark.long
-async def test_an_outage_that_lasts_too_long_is_told(services: Services, line: Line) -> None:
+async def test_an_outage_that_lasts_too_long_fails_the_task(services: Services, line: Line) -> None:
     async with services.lend(**IMPATIENT, CLIPWIRE_DOWNLOADS__STALL_TIMEOUT="2") as service:
         task = await service.submit(line.url("/8mb.mp4?rate=2000000"), outputs=["video"])
         await begun(service, task["task_id"])
@@ -129,7 +130,7 @@ async def test_an_outage_that_lasts_too_long_is_told(services: Services, line: L
 
 
 @pytest.mark.long
-async def test_a_source_that_stalls_each_time_is_told_at_last(services: Services, site: Site) -> None:
+async def test_a_source_that_stalls_each_time_fails_the_task_at_last(services: Services, site: Site) -> None:
     async with services.lend(**IMPATIENT, CLIPWIRE_DOWNLOADS__STALL_TIMEOUT="1") as service:
         url = site.url("/hls/ts/index.m3u8?only=2&stall=1000&ranges=no")
         task = await service.submit(url, outputs=["video"])
@@ -141,7 +142,7 @@ async def test_a_source_that_stalls_each_time_is_told_at_last(services: Services
 @pytest.mark.parametrize(
     "way", ["refused", pytest.param("silent", marks=[pytest.mark.long, pytest.mark.minutes(1)])]
 )
-async def test_before_anything_has_come_the_reason_is_told_within_a_minute(
+async def test_an_outage_before_the_first_byte_fails_the_task_within_a_minute(
     services: Services, site: Site, way: str
 ) -> None:
     url = "http://127.0.0.1:1/a.mp4" if way == "refused" else site.url("/1mb.mp4?wait=600")
@@ -154,7 +155,7 @@ async def test_before_anything_has_come_the_reason_is_told_within_a_minute(
 
 @dataclass
 class Signed:
-    """A page whose links are good for so many bytes each."""
+    """A page whose links expire after so many bytes each."""
 
     film: bytes
     quota: int
@@ -225,7 +226,7 @@ async def test_links_that_expire_again_and_again_are_extracted_anew(
 
 
 @pytest.mark.long
-async def test_a_link_that_gives_nothing_more_however_often_it_is_extracted_is_told(
+async def test_links_that_give_no_byte_however_often_they_are_extracted_fail_the_task(
     services: Services, media: Path
 ) -> None:
     signed = Signed((media / "8mb.mp4").read_bytes(), quota=2_500_000)
@@ -238,9 +239,7 @@ async def test_a_link_that_gives_nothing_more_however_often_it_is_extracted_is_t
 
 
 @pytest.mark.parametrize("fault", ["status=404", "status=500", "cut=5000"])
-async def test_a_segment_is_tried_as_often_as_yt_dlp_does_it(
-    services: Services, site: Site, fault: str
-) -> None:
+async def test_a_segment_is_retried_as_often_as_by_yt_dlp(services: Services, site: Site, fault: str) -> None:
     async with services.lend(**IMPATIENT) as service:
         url = site.url(f"/hls/ts/index.m3u8?only=2&{fault}&times=4")
         task = await service.submit(url, outputs=["video"])
@@ -250,7 +249,7 @@ async def test_a_segment_is_tried_as_often_as_yt_dlp_does_it(
 
 
 @pytest.mark.long
-async def test_what_is_refused_a_few_times_before_anything_has_come_is_had_in_the_end(
+async def test_a_file_that_is_refused_a_few_times_before_its_first_byte_is_fetched_in_the_end(
     service: Service, site: Site
 ) -> None:
     film = quote("/1mb.mp4?status=500&times=7")
@@ -262,7 +261,7 @@ async def test_what_is_refused_a_few_times_before_anything_has_come_is_had_in_th
 async def test_a_stream_of_very_many_segments_that_each_fail_once_leaves_no_sockets_behind(
     services: Services, media: Path, tmp_path: Path
 ) -> None:
-    """A child may have 512 files open."""
+    """A child may have at most 512 files open."""
     pieces, body = 620, (media / "hls" / "ts" / "0.ts").read_bytes()[: 188 * 4]
     whole, asked = (media / "hls" / "ts" / "0.ts").read_bytes(), Counter[str]()
 
@@ -283,4 +282,4 @@ async def test_a_stream_of_very_many_segments_that_each_fail_once_leaves_no_sock
         ended = await service.wait(task["task_id"], "completed", "convert", "failed", within=60)
         assert ended["attempt"] == 1
         assert len(asked) == pieces
-        assert min(asked.values()) > 1  # and perhaps once more: it is shorter than announced
+        assert min(asked.values()) > 1  # once more, if the stream is shorter than announced

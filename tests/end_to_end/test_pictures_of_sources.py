@@ -1,4 +1,6 @@
-"""The picture and the text of what is followed, with the whole service: fetched once, then ours."""
+"""The picture and the text of a subscription's source, with the whole service: fetched once, then served from
+here.
+"""
 
 import asyncio
 import re
@@ -83,7 +85,7 @@ async def test_a_podcast_is_known_by_its_own_picture_text_and_author_over_restar
 
 
 @pytest.mark.wide
-async def test_another_address_is_another_picture_and_one_that_is_lost_costs_nothing(
+async def test_a_new_address_gives_a_new_picture_and_a_lost_picture_leaves_the_old_one(
     service: Service, site: Site
 ) -> None:
     site.followed["p"] = followed = Followed(films(1), about=about("/thumbnail.png"))

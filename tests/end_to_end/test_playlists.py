@@ -1,4 +1,4 @@
-"""Lists: their entries become tasks, and what is done to a list is done to all of them."""
+"""Lists: their entries become tasks, and an action on a list acts on all its entries."""
 
 import asyncio
 import zipfile
@@ -36,7 +36,7 @@ async def submit(opened: Inside, url: str, **fields: Any) -> str:
 
 
 async def entries(opened: Inside, playlist_id: str, **query: str) -> list[dict[str, Any]]:
-    """In their order."""
+    """Return the entries of a list in their order."""
     async with opened.client.get(f"/api/tasks?limit=200&playlist_id={playlist_id}", params=query) as answer:
         assert answer.status == 200
         return list(reversed((await answer.json())["tasks"]))
@@ -73,7 +73,7 @@ async def test_entries_become_tasks_in_order_and_the_list_counts_them(opened: In
 
 
 async def test_an_episode_keeps_what_its_feed_says_of_it(opened: Inside, site: Site, tmp_path: Path) -> None:
-    """Its own page is a sound file, of which the name is all that it says."""
+    """The episode's own page is a sound file, which tells nothing but its name."""
     playlist_id = await opened.submit(
         url=site.url("/texts/podcast.rss"),
         auto_start=True,
@@ -93,8 +93,12 @@ async def test_an_episode_keeps_what_its_feed_says_of_it(opened: Inside, site: S
     assert (tags["title"], tags["date"], tags["episode_sort"]) == ("The first", "2024-01-01", "7")
 
 
-async def test_with_reuse_a_list_takes_what_is_there_and_fetches_the_rest(opened: Inside, site: Site) -> None:
-    """From a list or alone, but not what has failed or is wanted otherwise."""
+async def test_with_reuse_a_list_shares_finished_tasks_and_fetches_the_rest(
+    opened: Inside, site: Site
+) -> None:
+    """Finished tasks of other lists and single tasks are shared, but neither failed ones nor those with
+    another request.
+    """
     one, two, three, gone = "/video.mp4", "/silent.mp4", "/1mb.mp4", "/gone.mp4"
     first = await submit(opened, feed(site, one, gone))
     assert (await ended(opened, first))["entries"] == {"total": 2, "completed": 1, "failed": 1}
@@ -134,8 +138,8 @@ def feed(site: Site, *links: str) -> str:
 
 @pytest.mark.wide
 @pytest.mark.usefixtures("nothing_begins")
-async def test_a_list_follows_what_it_shares_until_that_ends(opened: Inside, site: Site) -> None:
-    """However that ends: also if it is removed, by itself or with a list of its own."""
+async def test_a_list_follows_a_shared_task_until_the_task_ends(opened: Inside, site: Site) -> None:
+    """The shared task may complete or fail, or be removed, alone or with its own list."""
     recorder = opened.app[keys.TASKS]._recorder
     ways: dict[str, Any] = {"completed": 1, "failed": 0, "removed": 0, "removed_with_its_list": 0}
     for way, completed in ways.items():
@@ -163,13 +167,13 @@ async def test_a_list_follows_what_it_shares_until_that_ends(opened: Inside, sit
         after = await opened.status(playlist_id)
         assert after["entries"] == {"total": 2, "completed": completed, "failed": 2 - completed}, way
         assert after["stage"] == ("completed" if completed else "failed")
-        if way == "completed":  # what comes later is another matter
+        if way == "completed":  # a later retry of the shared task does not change the list
             assert (await act(opened, shared, "retry"))[1]["stage"] == "queued"
             assert await opened.status(playlist_id) == after
 
 
 @pytest.mark.usefixtures("nothing_begins")
-async def test_what_is_done_to_a_list_is_not_done_to_what_it_shares(opened: Inside) -> None:
+async def test_an_action_on_a_list_does_not_touch_its_shared_tasks(opened: Inside) -> None:
     recorder, url = opened.app[keys.TASKS]._recorder, "http://127.0.0.9:9/v.mp4"
     shared = await opened.submit(url=url, auto_start=False)
     playlist_id = await opened.submit(url=f"{url}/list", playlist=True, reuse=True)
@@ -183,7 +187,7 @@ async def test_what_is_done_to_a_list_is_not_done_to_what_it_shares(opened: Insi
 
 
 async def found(opened: Inside, playlist_id: str, *links: str) -> str:
-    """The id of the last task that the list makes of these entries."""
+    """Let the list find entries with these links; return the id of the last task that it makes of them."""
     tasks = opened.app[keys.TASKS]
     if (await opened.status(playlist_id))["stage"] == "paused":
         await tasks._recorder.record(playlist_id, Resumed())
@@ -242,7 +246,7 @@ async def test_an_endless_list_ends_where_the_operator_says(tmp_path: Path, site
 async def test_entries_whose_links_have_expired_are_read_anew_from_their_list(
     opened: Inside, site: Site, media: Path, tmp_path: Path
 ) -> None:
-    """And those at the end of a link that is gone for good say why, as ever."""
+    """An entry whose link is gone for good still fails with its reason."""
     url = site.url("/feed?stale=1&entry=/1mb.mp4&entry=/silent.mp4&entry=/gone.mp4")
     playlist = await ended(opened, await submit(opened, url))
     assert playlist["entries"] == {"total": 3, "completed": 2, "failed": 1}
@@ -288,7 +292,9 @@ async def test_the_entries_of_a_list_in_a_list_can_be_shared_as_well(opened: Ins
 
 
 @pytest.mark.wide
-async def test_lists_in_a_list_take_no_more_than_the_operator_says(tmp_path: Path, site: Site) -> None:
+async def test_lists_in_a_list_have_no_more_entries_than_the_operator_allows(
+    tmp_path: Path, site: Site
+) -> None:
     downloads = DownloadSettings(min_free_disk=0, allowed_private_hosts=("127.0.0.1",), max_playlist=4)
     inner = "/feed%3Fcount%3D3"
     async with inside(tmp_path, downloads=downloads) as opened:
@@ -300,7 +306,7 @@ async def test_lists_in_a_list_take_no_more_than_the_operator_says(tmp_path: Pat
 
 @pytest.mark.wide
 async def test_lists_that_lead_to_each_other_end(opened: Inside, site: Site) -> None:
-    """And each holds itself."""
+    """Each list contains the other and itself."""
     playlist_id = await submit(opened, site.url("/texts/loop.rss"))
     playlist = await ended(opened, playlist_id)
     assert playlist["entries"] == {"total": 2, "completed": 2, "failed": 0}
@@ -311,7 +317,7 @@ async def test_lists_that_lead_to_each_other_end(opened: Inside, site: Site) -> 
 async def test_a_list_that_is_still_read_loses_and_doubles_nothing_when_one_of_its_entries_is_a_list(
     opened: Inside, site: Site
 ) -> None:
-    """The places of what replaced an entry come from the same row of numbers as those still to be found."""
+    """Entries of the inner list and entries that are still to be found get their places from one sequence."""
     tasks = opened.app[keys.TASKS]
     recorder, store = tasks._recorder, tasks._store
     playlist_id = await opened.submit(url=site.url("/feed?count=3"), playlist=True, outputs=["video"])
@@ -363,12 +369,12 @@ async def test_an_entry_becomes_a_list_and_its_list_is_cancelled_in_the_same_mom
     assert (await opened.status(playlist_id))["entries"] == {"total": 1, "completed": 0, "failed": 1}
 
 
-# What is done to a list is done to all of it. The entries stall, so that some run and some wait.
+# --- actions on a list act on all its entries; some entries stall, so that some run and some wait ---
 
 
 @pytest.fixture
 async def stalling(opened: Inside, site: Site) -> dict[str, Any]:
-    """A list of which one entry is done, four run and three wait."""
+    """A list with one finished entry, four that run and three that wait."""
     links = "".join(f"&entry=/video.mp4%3Fstall={1000 + n}" for n in range(1, 8))
     playlist_id = await submit(opened, site.url(f"/feed?entry=/silent.mp4{links}"))
     async with asyncio.timeout(30):
@@ -471,7 +477,9 @@ async def test_an_entry_whose_removal_is_not_saved_goes_on(
 
 
 @pytest.mark.wide
-async def test_a_new_priority_is_that_of_all_that_wait(opened: Inside, stalling: dict[str, Any]) -> None:
+async def test_a_new_priority_of_a_list_is_that_of_all_its_waiting_entries(
+    opened: Inside, stalling: dict[str, Any]
+) -> None:
     playlist_id = stalling["task_id"]
     async with opened.client.patch(f"/api/tasks/{playlist_id}", json={"priority": 5}) as answer:
         assert (await answer.json())["priority"] == 5
@@ -494,10 +502,12 @@ async def test_a_list_is_stopped_while_it_is_read_and_read_on_later(
     assert (await ended(opened, playlist_id))["entries"] == {"total": 3, "completed": 3, "failed": 0}
 
 
-async def test_what_was_accepted_before_a_kill_is_neither_lost_nor_doubled(
+async def test_entries_accepted_before_a_kill_are_neither_lost_nor_doubled(
     tmp_path: Path, site: Site
 ) -> None:
-    """The server goes away between two bundles: what was found before is known to the next reading."""
+    """The server stops between two reports of entries: the next reading must know what was reported
+    before.
+    """
     async with inside(tmp_path) as opened:
         tasks = opened.app[keys.TASKS]
         playlist_id = await opened.submit(url=site.url("/feed?count=5"), playlist=True, outputs=["video"])
@@ -505,7 +515,7 @@ async def test_what_was_accepted_before_a_kill_is_neither_lost_nor_doubled(
         started = await tasks._recorder.record(playlist_id, Started())
         playlist = replace(await tasks._store.get(playlist_id), status=started)
         found = [ListEntry(index=n, url=site.url(f"/video.mp4?times={n}")) for n in (1, 2)]
-        for _ in range(2):  # the second time changes nothing
+        for _ in range(2):  # the second report changes nothing
             await tasks._recorder.join_surely(playlist, found, 5, lambda _: None)
         assert (await opened.status(playlist_id))["entries"]["total"] == 2
     async with inside(tmp_path) as opened:

@@ -52,7 +52,7 @@ async def service(folder: PluginFolder, tmp_path: Path) -> AsyncIterator[Service
 
 
 async def told_of(service: Service, part: str) -> Any:
-    """What `/readyz` says of plugins, once it says `part`."""
+    """Wait until what `/readyz` says of plugins contains `part`; return it."""
     async with asyncio.timeout(WITHIN):
         while part not in (found := (await checks(service))["plugins"])["detail"]:
             await asyncio.sleep(0.1)

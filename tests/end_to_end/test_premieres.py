@@ -1,7 +1,7 @@
 """Premieres, broadcasts, entries for members and kinds of entries: from a plugin's list to a file.
 
-The list and its entries' pages are told by an extractor of the tests' own, which the service has as an
-operator's plugin.
+An extractor of the tests provides the list and the pages of its entries; the service has it as an operator's
+plugin.
 """
 
 import time
@@ -40,20 +40,20 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 
 
 async def later(service: Service, seconds: int) -> None:
-    """Let so much time pass, for the service."""
+    """Restart the service with a clock that is so many seconds ahead."""
     service.settings["SKEW"] = str(seconds)
     await service.restart()
     await service.ready()
 
 
 def film(name: str, rest: str = "", **told: Any) -> Film:
-    """An entry of the list `x`, published long ago unless its list says otherwise."""
+    """Return an entry of the list `x`, published long ago unless `told` says otherwise."""
     told = {"duration": 60, "timestamp": LONG_AGO} | told
     return Film(name, f"Film {name}", f"/told/of-x-{name}{rest}", told=told)
 
 
 async def found(service: Service, mine: str) -> dict[str, str]:
-    """State and reason of each item, by its id."""
+    """Return the state and the reason of each item, by its id."""
     return {
         each["key"].partition(" ")[2]: " ".join(filter(None, (each["state"], each.get("reason"))))
         for each in await items(service, mine)
@@ -61,7 +61,7 @@ async def found(service: Service, mine: str) -> dict[str, str]:
 
 
 async def until_found(service: Service, mine: str, **states: str) -> dict[str, str]:
-    """All items, once there are so many in each state."""
+    """Wait until there are as many items in each state as in `states`; return all items."""
     counts = Counter(state.partition(" ")[0] for state in states.values())
     await until(service, mine, lambda one: one["items"] == counts)
     return await found(service, mine)
@@ -108,7 +108,7 @@ async def test_each_kind_of_entry_waits_for_its_own_reason_until_its_time_has_co
     assert 0 <= _seconds(at["young"]) - (now - 600 + HOUR) <= 1
     assert _seconds(at["members"]) >= now + DAY
 
-    # The premiere has been moved, the broadcast goes on, and nothing is told of the others.
+    # The premiere is postponed, the broadcast goes on, and the pages of the other entries say nothing new.
     followed.pages = {
         "premiere": {"live_status": "is_upcoming", "release_timestamp": begins + 2 * HOUR, "url": None},
         "live": {"live_status": "is_live"},
@@ -127,7 +127,7 @@ async def test_each_kind_of_entry_waits_for_its_own_reason_until_its_time_has_co
     expected |= {"premiere": "fetched", "live": "fetched"}
     assert await until_found(service, mine, **expected) == expected
 
-    # One becomes public, of the other its page still says that it is for members.
+    # One entry becomes public; the page of the other still says that it is for members.
     followed.pages["members"] = {"availability": "public", "timestamp": LONG_AGO, "duration": 60}
     await later(service, 2 * DAY)
     expected |= {"members": "fetched"}
@@ -139,7 +139,7 @@ async def test_each_kind_of_entry_waits_for_its_own_reason_until_its_time_has_co
 
 
 async def titles(service: Service) -> list[str]:
-    """Those of all tasks."""
+    """Return the titles of all tasks."""
     async with service.client.get("/api/tasks?limit=200") as answer:
         return [task["video_info"]["title"] for task in (await answer.json())["tasks"]]
 
@@ -150,7 +150,9 @@ def _seconds(moment: str | None) -> int:
 
 
 @pytest.mark.long
-async def test_who_waits_for_premieres_has_a_task_that_waits(service: Service, site: Site) -> None:
+async def test_a_subscription_that_waits_for_broadcasts_gets_a_task_that_waits_for_the_premiere(
+    service: Service, site: Site
+) -> None:
     begins = int(time.time()) + 6
     site.followed["x"] = followed = Followed(
         [film("premiere", live_status="is_upcoming", release_timestamp=begins), film("plain")]
@@ -173,7 +175,9 @@ async def test_who_waits_for_premieres_has_a_task_that_waits(service: Service, s
     await until(service, mine, lambda one: one["items"] == {"fetched": 2})
 
 
-async def test_who_records_broadcasts_gets_what_is_live_now(service: Service, site: Site) -> None:
+async def test_a_subscription_that_records_broadcasts_records_what_is_live_now(
+    service: Service, site: Site
+) -> None:
     site.followed["x"] = followed = Followed([film("live", live_status="is_live", duration=None)])
     link = site.url("/hls/broadcast/index.m3u8?end=4&n=77")
     stream = {"url": link, "protocol": "m3u8_native", "ext": "mp4", "format_id": "0"}
@@ -187,7 +191,7 @@ async def test_who_records_broadcasts_gets_what_is_live_now(service: Service, si
 
 
 @pytest.mark.long
-async def test_members_who_ask_for_it_get_a_task_that_is_tried_again_if_it_is_refused(
+async def test_a_subscription_to_entries_for_members_retries_a_refused_task_later(
     service: Service, site: Site
 ) -> None:
     site.followed["x"] = followed = Followed([film("members", availability="subscriber_only")])
@@ -250,7 +254,7 @@ async def test_an_entry_whose_link_leads_to_another_is_one_item_and_one_file(
 
 
 @pytest.mark.wide
-async def test_of_a_day_alone_an_entry_is_old_enough_when_the_day_is_over(
+async def test_an_entry_with_a_day_but_no_time_is_old_enough_when_the_day_is_over(
     service: Service, site: Site
 ) -> None:
     today = time.strftime("%Y%m%d", time.gmtime())
@@ -264,7 +268,9 @@ async def test_of_a_day_alone_an_entry_is_old_enough_when_the_day_is_over(
 
 
 @pytest.mark.wide
-async def test_who_wants_no_broadcasts_gets_premieres_of_films(service: Service, site: Site) -> None:
+async def test_a_subscription_without_broadcasts_gets_premieres_of_films(
+    service: Service, site: Site
+) -> None:
     begins = int(time.time()) + HOUR
     told: dict[str, Any] = {
         "live_status": "is_upcoming",

@@ -1,4 +1,4 @@
-"""The real nginx and the real Caddy before the real service, configured as docs/configuration.md says."""
+"""The service behind a real nginx and a real Caddy, which are configured as docs/configuration.md says."""
 
 import asyncio
 import io
@@ -40,7 +40,7 @@ def block(language: str, beginning: str = "") -> str:
 
 
 class Prefixed(Service):
-    """It announces itself with its prefix, and can be asked without."""
+    """A service with a prefix in its address, whose client asks it without the prefix."""
 
     def connect(self) -> None:
         self.url = self.url.removesuffix(PREFIX)
@@ -48,7 +48,7 @@ class Prefixed(Service):
 
 
 class Nobody(AbstractResolver):
-    """Resolves the public name, and no other."""
+    """A resolver that knows the public name only."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -63,7 +63,9 @@ class Nobody(AbstractResolver):
 
 
 class Behind:
-    """`origin` is the public one, with its port; `ask` is a client outside, with the cookies of a browser."""
+    """A service behind a proxy. `origin` is the public address with its port; `ask` is an outside client with
+    the cookies of a browser.
+    """
 
     def __init__(
         self, origin: str, service: Service, ask: aiohttp.ClientSession, trust: ssl.SSLContext, folder: Path
@@ -85,7 +87,9 @@ class Behind:
             return task_id
 
     async def listen(self, path: str) -> AsyncIterator[dict[str, Any]]:
-        """The messages of a WebSocket until its close; aiohttp's client refuses Caddy's second `Server`."""
+        """Yield the messages of a WebSocket until its close. aiohttp's client cannot do this: it refuses
+        Caddy's second `Server` header.
+        """
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", int(self.origin.rpartition(":")[2]), ssl=self.trust, server_hostname=NAME
         )
@@ -184,7 +188,7 @@ async def opened(folder: Path, start: Start) -> AsyncIterator[Behind]:
 
         listening = asyncio.create_task(listen(process.stderr))
         try:
-            # From an address that is no proxy's.
+            # The client's own address is not the proxy's.
             connector = aiohttp.TCPConnector(resolver=Nobody(), ssl=trust, local_addr=("127.0.0.7", 0))
             async with aiohttp.ClientSession(connector=connector) as ask:
                 behind = Behind(f"https://{NAME}:{port}", service, ask, trust, place)
@@ -244,7 +248,7 @@ async def test_what_a_client_claims_of_itself_is_not_believed(behind: Behind) ->
     async with (
         behind.ask.get(behind.url("/api/session"), headers=claims) as answer,
     ):
-        # Caddy has no such site, and answers so itself.
+        # Caddy has no site of that name, and answers itself.
         assert answer.status == 403 or (answer.status, await answer.text()) == (200, "")
     statuses = []
     for number in range(MAX_WRONG + 2):
@@ -276,7 +280,7 @@ async def test_sockets_events_and_long_polls_tell_each_change_at_once(behind: Be
         assert last["status"] == "completed"
         while '"status":"completed"' not in (await events.content.readline()).decode():
             pass
-        await events.read()  # it ends
+        await events.read()  # the stream of events ends
         events.close()
 
 
@@ -328,7 +332,7 @@ async def test_a_file_of_two_gigabytes_comes_whole_and_from_its_middle(behind: B
 
 
 async def enlarge(service: Service, task_id: str) -> None:
-    """Make the only file of a task `LARGE`, with a hole."""
+    """Enlarge the only file of a task to `LARGE` bytes, as a sparse file."""
     await service.stop()
     [file] = (service.data / "files" / task_id).rglob("*.mp4")
     os.truncate(file, LARGE)
@@ -353,8 +357,8 @@ async def test_the_longest_long_poll_is_not_cut(behind: Behind) -> None:
             assert answer.status == 304
 
 
-def test_what_traefik_is_given_names_what_is_there() -> None:
-    """There is no Traefik here: so this checks what its documentation asks of a configuration."""
+def test_the_documented_configuration_of_traefik_names_only_parts_that_it_defines() -> None:
+    """No Traefik runs here, so this checks what Traefik's documentation asks of a configuration."""
     http = tomllib.loads(block("toml", "[http."))["http"]
     [router] = http["routers"].values()
     assert router["service"] in http["services"]

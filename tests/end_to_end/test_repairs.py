@@ -1,4 +1,4 @@
-"""Each remedy, and a task that it really repairs: real sources, real files."""
+"""Each remedy repairs a task that failed, with real sources and real files."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.site import SECONDS, Site, open_site, probe, sha256
 from tests.subtitles import HELLO, SRT, cues
 
 FINAL = ("completed", "error")
-MOST = 2_000_000  # bytes of a file
+MOST = 2_000_000  # bytes that a file may have in these tests
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
@@ -49,7 +49,7 @@ async def failed(opened: Inside, code: str, url: str, **asked: Any) -> dict[str,
 
 
 async def repair(opened: Inside, task: dict[str, Any], name: str, **body: Any) -> dict[str, Any]:
-    """The first payload after it."""
+    """Apply a remedy to a failed task; return the payload of the answer."""
     assert name in task["remedies"]
     path = f"/api/tasks/{task['task_id']}/remedies/{name}"
     async with opened.client.post(path, json=body or None) as answer:
@@ -181,7 +181,7 @@ async def test_accept_gaps(opened: Inside, site: Site, tmp_path: Path) -> None:
 
 @pytest.mark.wide
 async def test_keep_original(opened: Inside, tmp_path: Path) -> None:
-    """No encoder takes 23 channels of which nobody knows where they are."""
+    """No encoder takes a sound of 23 channels whose positions are unknown."""
     folder = tmp_path / "odd"
     folder.mkdir()
     with wave.open(str(folder / "odd.wav"), "wb") as sound:

@@ -1,4 +1,4 @@
-"""A finished task that is tried again keeps what it has until there is something newer."""
+"""A finished task that is retried keeps its files until the new attempt has completed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -31,7 +31,8 @@ Client = TestClient[web.Request, web.Application]
 Connect = Callable[[web.Application], Awaitable[Client]]
 Patch = pytest.MonkeyPatch
 
-# The first attempt asks twice, for a look and for all of it; the second looks and then comes to grief.
+# The first attempt requests the film twice, for its kind and for its content. The second attempt learns the
+# kind, then hangs or fails.
 HANGS_LATER = "/1mb.mp4?stall=500000&after=3&times=1"
 FAILS_LATER = "/1mb.mp4?status=404&after=3"
 
@@ -98,7 +99,8 @@ async def test_the_files_stay_in_every_stage_of_the_new_attempt_and_go_when_it_h
     again = await until(client, task_id, "completed")
     assert await is_there(client, again["files"]["video"])
     assert (await client.get(old)).status == HTTPStatus.NOT_FOUND
-    await client.app[keys.TASKS]._dispatcher.withdraw(task_id)  # the attempt has tidied up
+    # Returns once the attempt has deleted its leftovers.
+    await client.app[keys.TASKS]._dispatcher.withdraw(task_id)
     assert folders(tmp_path / "data", task_id) == {str(again["attempt"])}
     await client.delete(f"/api/tasks/{task_id}")
     assert not (tmp_path / "data" / "files" / task_id).exists()
@@ -133,7 +135,9 @@ async def test_a_download_of_the_old_file_that_is_under_way_gets_all_of_it(
 async def test_a_row_that_could_not_name_the_new_files_keeps_the_old_ones_over_a_restart(
     site: Site, tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    """The new files are published, but the disk does not take the status; then the server ends."""
+    """The new files are published, but their status cannot be saved because the disk is full; then the server
+    ends.
+    """
     async with backend(tmp_path) as opened:
         task = await accept(opened.kernel.tasks, request(site))
         done = await reached(opened, task.task_id, Stage.COMPLETED)
@@ -196,7 +200,7 @@ async def test_whenever_the_server_dies_what_the_status_names_is_there_and_nothi
         payload = await mortal.status(task_id)
         try:
             await mortal.fetch(payload["files"]["video"], tmp_path / "video.mp4")
-        except AssertionError:  # fine only if the new files came between status and file
+        except AssertionError:  # allowed only if the new files replaced the old ones between the two requests
             assert (await mortal.status(task_id))["files"] != payload["files"]
         if payload["stage"] == "completed":
             break
@@ -207,7 +211,7 @@ async def test_whenever_the_server_dies_what_the_status_names_is_there_and_nothi
 
 
 async def newer(opened: Backend, task_id: str, old: StoredFile) -> StoredFile:
-    """The video once it is another, and the attempt has tidied up."""
+    """Wait for a new video, and until the attempt has deleted its leftovers; return the video's file."""
     while (await opened.kernel.tasks.status(task_id)).files["video"] == old:
         await asyncio.sleep(0.01)
     await opened.kernel.tasks._dispatcher.withdraw(task_id)

@@ -1,7 +1,7 @@
-"""Secrets are planted wherever the service takes one: none of them is anywhere but where it belongs.
+"""Plants secrets wherever the service takes one, and searches for each of them wherever it must not be.
 
-That is: in no line of the log, no answer, no metric, no command line and no environment of what is started,
-no output of a command, and in no file but its own.
+That is in the log, answers, metrics, output of commands, the command lines and environments of processes, and
+all files but the one that keeps the secret.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ PASSWORD, OIDC = "s3cr3t-of-a-person", "s3cr3t-of-the-provider"
 IN_ROWS = (
     LINK,
     WEBHOOK,
-)  # what is sent with a request has to outlast a restart, and so stands in the database
+)  # these secrets come with a request, which has to outlast a restart: the database has them
 ALL = (
     TOKEN,
     OTHER_TOKEN,
@@ -64,7 +64,9 @@ ANSWERS = (
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[str]:
-    """Refuses whatever comes, so that it is tried again and talked about; its address without a scheme."""
+    """A server that refuses everything, so that deliveries are retried and logged; yields its address without
+    a scheme.
+    """
 
     async def refuse(request: web.Request) -> web.Response:
         return web.Response(status=500, text=f"you sent {dict(request.headers)}")
@@ -96,13 +98,15 @@ def planted(receiver: str, proxy: str | None) -> dict[str, str]:
 
 
 class Executed(Service):
-    """Not forked: the kernel would show the environment with which the zygote was executed."""
+    """A service that is not forked: the kernel would show the environment with which the zygote was
+    executed.
+    """
 
     begin = staticmethod(by_exec)
 
 
 class Watch:
-    """What can be seen of the service from outside while it runs, all the time."""
+    """Collects all the time what a user of the machine can see of the running service."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -116,7 +120,8 @@ class Watch:
                 try:
                     command = process.cmdline()
                     self.seen.add(" ".join(command))
-                    # The server's own environment brings the secrets; a child shows it until it is executed.
+                    # The server's own environment contains the secrets; so does that of a forked child until
+                    # it executes its program.
                     if command != own:
                         self.seen.add(str(process.environ()))
                 except (psutil.Error, OSError):
@@ -125,7 +130,7 @@ class Watch:
 
 
 async def used(service: Service, site: Site, receiver: str) -> list[str]:
-    """Do with the service what its users do, and what others try; return all that it answers."""
+    """Use the service as its users and strangers do; return all that it answers."""
     answers: list[str] = []
 
     async def ask(method: str, path: str, **more: Any) -> str:
@@ -162,7 +167,7 @@ async def used(service: Service, site: Site, receiver: str) -> list[str]:
             await asyncio.sleep(0.05)
         await ask("GET", f"/api/tasks/{task_id}/log")
     tried = 0
-    while tried < 2 * len(tasks):  # its own webhook and the default one
+    while tried < 2 * len(tasks):  # each task has two webhooks: its own and the default one
         page = json.loads(await ask("GET", "/api/webhooks?limit=200"))["webhooks"]
         tried = sum(each["attempts"] > 0 for each in page)
         await asyncio.sleep(0.1)
@@ -172,8 +177,8 @@ async def used(service: Service, site: Site, receiver: str) -> list[str]:
 
 
 async def logged_in(service: Service, *, has_files: bool) -> tuple[list[str], list[str]]:
-    """Add a person, who logs in and shares a file, if there is one; return the secrets that come of it, each
-    of which is shown once, and what is answered otherwise.
+    """Add a person who logs in, and shares a file if there is one. Return the secrets that are shown once,
+    and all other answers.
     """
     answers = list[str]()
     admin = {"Authorization": f"Bearer {TOKEN}"}
@@ -217,8 +222,8 @@ async def logged_in(service: Service, *, has_files: bool) -> tuple[list[str], li
 
 
 async def fed(service: Service, site: Site) -> tuple[str, list[str]]:
-    """Read a podcast feed as apps do, and as those who have half of its address; return its secret, and what
-    the others, and those who only have a token, are answered.
+    """Read a podcast feed as apps do, and as clients do that have only half of its address, or only a token.
+    Return the secret of the feed, and the answers that those clients get.
     """
     site.followed["s3cr3t"] = Followed([Film("f1", "Film", "/video.mp4?times=5", at=1_700_000_000.0)])
     token, answers = {"Authorization": f"Bearer {TOKEN}"}, list[str]()
@@ -260,11 +265,11 @@ async def test_no_secret_is_anywhere_but_where_it_belongs(
     tmp_path: Path, site: Site, receiver: str, proxied: bool
 ) -> None:
     proxy = f"http://user:{PROXY}@127.0.0.1:{free_port()}" if proxied else None
-    lasts = ffmpeg_that(tmp_path, "sleep 1")  # so that one is seen
+    lasts = ffmpeg_that(tmp_path, "sleep 1")  # ffmpeg runs for a second, so that the watch sees it
     async with Executed(tmp_path, **planted(receiver, proxy), **lasts) as service:
         watch = Watch(service)
         watching = asyncio.create_task(watch.run())
-        # Nothing is fetched through the proxy, which is not there.
+        # The proxy does not exist, so nothing is fetched through it.
         secret, others = (None, []) if proxied else await fed(service, site)
         answers = await used(service, site, receiver)
         once, more = await logged_in(service, has_files=not proxied)

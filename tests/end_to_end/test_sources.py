@@ -1,6 +1,6 @@
 """Sources that misbehave: each ends in a code, one sentence and, where there is one, a hint.
 
-What another attempt may help is tried again, and only that.
+Only faults that another attempt may help are retried.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A link, the code it ends in, and after how many attempts."""
+    """A faulty link, the error code of its task, and the number of attempts."""
 
     path: str
     code: str
@@ -87,7 +87,7 @@ async def test_each_fault_has_its_code_its_sentence_and_as_many_attempts_as_can_
         pytest.param("/1mb.mp4?lie=1000&after=1&times=1", True, id="a false length", marks=pytest.mark.long),
     ],
 )
-async def test_what_passes_is_outlasted_and_the_file_is_whole(
+async def test_a_task_outlasts_a_passing_fault_and_its_file_is_whole(
     services: Services, site: Site, media: Path, tmp_path: Path, path: str, resumed: bool
 ) -> None:
     async with services.lend(**SETTINGS) as service:
@@ -103,7 +103,7 @@ async def test_what_passes_is_outlasted_and_the_file_is_whole(
 
 
 @pytest.mark.long
-async def test_odd_titles_are_told_as_they_are_and_make_honest_names(
+async def test_odd_titles_are_shown_unchanged_and_give_safe_file_names(
     service: Service, site: Site, tmp_path: Path
 ) -> None:
     tasks = [await service.submit(site.url(f"/page/{name}"), outputs=["video"]) for name in TITLES]
@@ -129,7 +129,9 @@ async def ending(service: Service, task_id: str) -> Payload:
 
 
 def check_words(failed: Payload, *, hint: bool) -> None:
-    """One short sentence each, without what only programs say."""
+    """Fail unless error, message and hint are one short sentence each, without words that only programs
+    use.
+    """
     assert (failed["status"], failed["progress"], failed["files"]) == ("error", 0, {})
     words = [failed["error"], failed["message"], failed.get("hint", "")]
     assert all(len(text) < 200 and "\n" not in text for text in words)

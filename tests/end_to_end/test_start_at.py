@@ -50,13 +50,13 @@ def test_a_time_is_taken_with_its_zone(text: str, hour: int) -> None:
         "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "２026-01-31T13:00:00Z", [], {},
     ],
 )  # fmt: skip
-def test_what_is_no_time_with_a_zone_is_refused_by_name(text: object) -> None:
+def test_a_start_at_that_is_no_time_with_a_zone_is_refused_by_name(text: object) -> None:
     with pytest.raises(ValidationError) as refused:
         ProcessRequest.model_validate({"url": "http://a/", "start_at": text})
     assert [(error["loc"], error["type"]) for error in refused.value.errors()] == [(("start_at",), "instant")]
 
 
-def test_until_then_a_task_says_what_it_waits_for() -> None:
+def test_a_scheduled_task_says_what_it_waits_for() -> None:
     status = scheduled()
     assert (status.stage, status.waiting, status.not_before) == (Stage.QUEUED, "scheduled", SOON)
     past = TaskStatus.new(ProcessRequest(url="http://a/", start_at="2026-01-31T08:00:00Z"), NOW)  # type: ignore[arg-type]
@@ -64,7 +64,9 @@ def test_until_then_a_task_says_what_it_waits_for() -> None:
 
 
 @pytest.mark.parametrize(("stop", "go_on"), [(Paused(), Resumed()), (Cancelled(), Retried())])
-def test_who_is_stopped_and_goes_on_still_waits_for_its_time(stop: Any, go_on: Any) -> None:
+def test_a_scheduled_task_that_was_stopped_and_goes_on_still_waits_for_its_time(
+    stop: Any, go_on: Any
+) -> None:
     stopped = apply(scheduled(), stop, NOW)
     assert stopped.waiting is None
     again = apply(stopped, go_on, NOW)
@@ -73,18 +75,18 @@ def test_who_is_stopped_and_goes_on_still_waits_for_its_time(stop: Any, go_on: A
     assert (late.stage, late.waiting, late.not_before) == (Stage.QUEUED, None, None)
 
 
-def test_one_that_begins_as_paused_waits_for_its_time_once_it_is_resumed() -> None:
+def test_a_scheduled_task_that_begins_as_paused_waits_for_its_time_once_it_is_resumed() -> None:
     status = scheduled(auto_start=False)
     assert (status.stage, status.waiting) == (Stage.PAUSED, None)
     assert apply(status, Resumed(), NOW).waiting == "scheduled"
 
 
-def test_once_it_has_begun_another_attempt_waits_for_other_reasons() -> None:
+def test_the_second_attempt_of_a_scheduled_task_waits_for_other_reasons() -> None:
     again = apply(scheduled(), Requeued(because="next_attempt", after=1), SOON)
     assert (again.waiting, again.not_before) == ("next_attempt", SOON + timedelta(seconds=1))
 
 
-# It begins in time, and not before.
+# --- a scheduled task begins in time, and not before ---
 
 
 @pytest.fixture(params=["local", "shared"])
@@ -104,7 +106,7 @@ async def queue(scene: Scene, name: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("per_host", [0, 1])
-async def test_who_is_scheduled_lets_others_pass_and_begins_when_it_is_time(
+async def test_a_scheduled_task_lets_others_pass_and_begins_when_it_is_time(
     open_scene: OpenScene, per_host: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.tasks.dispatcher.LONGEST_TIMER", 0.2)
@@ -125,7 +127,7 @@ def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
 
 
 async def scheduled_at(opened: Backend, hands: Hands, seconds: float) -> TaskStatus:
-    """A new task that may begin so many seconds after the time that the machine's clock shows now."""
+    """Make a task that may begin in so many seconds, by the clock of the machine."""
     start_at = datetime.fromtimestamp(hands.wall + seconds, UTC)
     request = ProcessRequest(url="http://127.0.0.9:9/v.mp4", start_at=start_at.isoformat())  # type: ignore[arg-type]
     return await accept(opened.kernel.tasks, request)

@@ -1,4 +1,6 @@
-"""SIGTERM: nothing new, everybody told, and gone within five seconds, whatever clients do."""
+"""On SIGTERM the service starts nothing new, tells all clients, and ends within five seconds, whatever
+clients do.
+"""
 
 import asyncio
 import base64
@@ -19,7 +21,7 @@ from tests.service import Service, Services
 from tests.site import Site, sha256
 
 SOCKETS = 500
-WITHIN = 5.0  # seconds, by contract
+WITHIN = 5.0  # seconds that a stop may take by contract
 SLOW = "/8mb.mp4?rate=1500000"
 
 
@@ -50,7 +52,7 @@ async def test_with_500_sockets_and_4_downloads_it_is_gone_in_time_and_goes_on_a
 
 
 @pytest.mark.long
-async def test_a_stop_that_drains_lets_what_runs_end_unless_it_is_asked_again(
+async def test_a_stop_that_drains_lets_running_tasks_end_unless_a_second_signal_comes(
     services: Services, site: Site
 ) -> None:
     async with services.lend(CLIPWIRE_DOWNLOADS__DRAIN="60") as service:
@@ -100,7 +102,8 @@ async def test_a_stop_answers_a_long_poll_and_does_not_wait_for_its_end(service:
         tag = answer.headers["ETag"]
     async with Raw(service.url) as polling:
         await polling.write(get(f"/api/status/{task['task_id']}?wait=50", f"If-None-Match: {tag}"))
-        for _ in range(3):  # answers to what was asked after it: by then it is waited for
+        # Once these are answered, the server has read the long poll, which was sent earlier.
+        for _ in range(3):
             await service.status(task["task_id"])
         assert await service.stop() == 0
         assert b" 304 " in await polling.reader.readline()
@@ -113,7 +116,7 @@ async def test_a_stop_answers_a_long_poll_and_does_not_wait_for_its_end(service:
 async def test_a_stop_in_any_stage_takes_nothing_back(
     service: Service, site: Site, media: Path, at: str
 ) -> None:
-    """Another signal meanwhile changes nothing."""
+    """A second signal changes nothing."""
     sources = {"info": "/1mb.mp4?wait=1", "download": SLOW, "convert": f"/{long_sound(media).name}"}
     outputs = ["audio"] if at == "convert" else ["video"]
     task = await service.submit(site.url(sources[at]), outputs=outputs)
@@ -128,10 +131,10 @@ async def test_a_stop_in_any_stage_takes_nothing_back(
 
 @pytest.mark.long
 @pytest.mark.parametrize("each", [1, 5])
-async def test_clients_that_do_the_worst_they_can_hold_no_stop_up(
-    service: Service, site: Site, each: int
-) -> None:
-    """They read nothing, say nothing, say half of something, wait for what does not come, and ask on."""
+async def test_misbehaving_clients_delay_no_stop(service: Service, site: Site, each: int) -> None:
+    """Clients read nothing, send nothing, send half a request, wait for what never comes, or send one request
+    after the other.
+    """
     done = await service.submit(site.url("/8mb.mp4"), outputs=["video"])
     waiting = await service.submit(site.url("/1mb.mp4"), auto_start=False)
     running = await service.submit(site.url("/8mb.mp4?stall=5000000&after=1"), outputs=["video"])
@@ -163,7 +166,7 @@ async def test_clients_that_do_the_worst_they_can_hold_no_stop_up(
 
 @pytest.mark.long
 async def test_more_signals_change_nothing(service: Service, site: Site) -> None:
-    """Up to the very end, when Python has taken its own handlers away."""
+    """Signals come until the very end, when Python has already removed its own handlers."""
     task = await service.submit(site.url("/8mb.mp4?stall=5000000&after=1"), outputs=["video"])
     await under_way(service, task["task_id"])
     assert service.process
@@ -190,7 +193,9 @@ async def test_a_start_that_waits_for_another_server_can_be_stopped(service: Ser
 
 
 class Hanging(Service):
-    """A thread never ends, such as one that waits for a disk: it would even hold up Python's own end."""
+    """A service with a thread that never ends, such as one that waits for a disk: it would even hold up
+    Python's end.
+    """
 
     program = """
 import sys, threading
@@ -215,7 +220,7 @@ def inspected(service: Service) -> list[Path]:
 
 
 def holds_open(pid: int, path: Path) -> bool:
-    with suppress(FileNotFoundError):  # it has gone, or has just closed one
+    with suppress(FileNotFoundError):  # the descriptor was closed meanwhile, or the process has ended
         return any(path.samefile(each) for each in Path(f"/proc/{pid}/fd").iterdir() if each.exists())
     return False
 
@@ -231,7 +236,7 @@ async def readiness(service: Service) -> tuple[int, dict[str, dict[str, object]]
 
 
 async def under_way(service: Service, task_id: str) -> None:
-    """Return when bytes have come, which the next attempt can build on."""
+    """Return when bytes are on disk that the next attempt can use."""
     while not any(part.stat().st_size for part in (service.data / "work" / task_id).glob("*.part")):
         await asyncio.sleep(0.05)
 
@@ -243,7 +248,7 @@ async def last_of(socket: aiohttp.ClientWebSocketResponse) -> int | None:
 
 
 class Raw:
-    """A connection of bytes."""
+    """A TCP connection to the service."""
 
     def __init__(self, url: str) -> None:
         self.netloc = urlsplit(url).netloc
@@ -264,7 +269,7 @@ class Raw:
 
 
 class MuteSocket(Raw):
-    """A WebSocket that was opened properly and never says a word again, not even to a close."""
+    """A WebSocket that was opened properly and never sends again, not even the answer to a close."""
 
     def __init__(self, url: str, path: str) -> None:
         super().__init__(url)

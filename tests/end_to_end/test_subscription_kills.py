@@ -19,9 +19,9 @@ from tests.site.followed import Followed
 from tests.zygote import CHECKING
 
 NAMES = ("one", "two")
-WANTED = PLAIN | {"auto_start": False}  # the tasks are counted, not fetched
-KILLED_AFTER = 0.5  # seconds after a start, at most, if no check is waited for
-KILLED_IN_A_LOOK = 0.12  # seconds after its feed was asked for, at most
+WANTED = PLAIN | {"auto_start": False}  # the tasks are only counted: nothing has to be fetched
+KILLED_AFTER = 0.5  # most seconds from a start to a kill that waits for no check
+KILLED_IN_A_LOOK = 0.12  # most seconds from the request of a feed to a kill
 KILLS = round(part_of(200))
 
 pytestmark = [pytest.mark.long, pytest.mark.minutes(2)]
@@ -35,7 +35,7 @@ class Quick(Service):
 
 
 class Killing:
-    """Servers that check the same feed for two subscriptions, and are killed meanwhile."""
+    """Servers that check the same feed for two subscriptions, and are killed again and again."""
 
     def __init__(self, servers: list[Service], site: Site, seed: int) -> None:
         self.kills = 0
@@ -46,7 +46,7 @@ class Killing:
         site.followed |= dict.fromkeys(NAMES, self._followed)
 
     async def run(self, kills: int) -> None:
-        """Kill so many; then compare tasks and items with the feed."""
+        """Kill servers so many times; then compare tasks and items with the feed."""
         first = self._servers[0]
         made = [
             await subscribe(first, self._site.url(f"/followed/{name}.rss"), request=WANTED, backlog="all")
@@ -72,14 +72,16 @@ class Killing:
         return [seen for name in NAMES for seen in self._site.seen(f"/followed/{name}.rss")]
 
     async def _have_looked(self, subscription_id: str) -> None:
-        """Ask any server; one that does not answer is about to be killed, or was."""
+        """Ask any server for a check. One that does not answer has just been killed."""
         with suppress(aiohttp.ClientError, TimeoutError):
             path = f"/api/subscriptions/{subscription_id}/check"
             async with self._chance.choice(self._servers).client.post(path) as answer:
                 assert answer.status in (202, 503), await answer.text()
 
     async def _moment(self, asked: int) -> None:
-        """Mostly while a check is under way, or has just ended; else at any time after a start."""
+        """Wait for the moment of a kill: mostly during a check or just after it, else any time after a
+        start.
+        """
         if self._chance.random() < 0.25:
             await asyncio.sleep(self._chance.uniform(0, KILLED_AFTER))
             return
@@ -90,7 +92,9 @@ class Killing:
         await asyncio.sleep(self._chance.uniform(0, KILLED_IN_A_LOOK))
 
     async def _settled(self, server: Service, ids: list[str]) -> None:
-        """Have both checked until all entries have tasks: those beyond a few new ones are held."""
+        """Have both subscriptions checked until all entries have tasks; fetch the entries that a check
+        holds.
+        """
         wanted = {"queued": len(self._followed.films)}
         for subscription_id in ids:
             acting = f"/api/subscriptions/{subscription_id}"

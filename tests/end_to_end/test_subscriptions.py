@@ -55,7 +55,7 @@ async def known(service: Service, subscription_id: str) -> Payload:
 async def until(
     service: Service, subscription_id: str, holds: Callable[[Payload], bool], within: float = 30
 ) -> Payload:
-    """The subscription, once `holds` is true of it."""
+    """Wait until `holds` is true of the subscription; return it."""
     payload: Payload = {}
     try:
         async with asyncio.timeout(within):
@@ -67,7 +67,7 @@ async def until(
 
 
 async def checked(service: Service, subscription_id: str, **items: int) -> Payload:
-    """Have it looked at, and return it afterwards; with `items` once it has so many in each state."""
+    """Check the subscription and return it; wait until it has as many items in each state as `items` says."""
     before = (await known(service, subscription_id)).get("checked_at")
     await asyncio.sleep(1.01)  # `checked_at` is in whole seconds
     async with service.client.post(f"/api/subscriptions/{subscription_id}/check") as answer:
@@ -137,11 +137,13 @@ async def test_an_entry_that_gets_another_guid_and_then_another_link_is_the_same
     await checked(service, mine, known=2)
 
 
-async def test_an_unchanged_feed_asks_for_time_and_tells_its_new_tag(service: Service, site: Site) -> None:
+async def test_a_check_sends_the_newest_etag_of_a_feed_and_honours_its_max_age(
+    service: Service, site: Site
+) -> None:
     site.followed["asks"] = followed = Followed(films(1), headers={"ETag": 'W/"one"'})
     mine = (await subscribe(service, site.url("/followed/asks.rss"), interval="1m"))["subscription_id"]
     await until(service, mine, lambda one: one["stage"] == "idle")
-    followed.headers = {"ETag": 'W/"two"'}  # of the same bytes
+    followed.headers = {"ETag": 'W/"two"'}  # the feed has the same bytes under another ETag
     await checked(service, mine)
     followed.status, followed.headers = 304, {"Cache-Control": "private, max-age=7200"}
     after = await checked(service, mine)
@@ -186,7 +188,7 @@ async def test_more_than_a_few_new_ones_are_held_until_a_client_decides(service:
     await checked(service, mine, known=1, fetched=4, skipped=4)
 
 
-async def test_two_that_want_the_same_share_a_task_and_of_another_quality_they_do_not(
+async def test_subscriptions_with_equal_requests_share_a_task_and_with_different_ones_they_do_not(
     service: Service, site: Site
 ) -> None:
     site.followed["d"] = site.followed["e"] = followed = Followed(films(1))
@@ -209,7 +211,9 @@ async def test_two_that_want_the_same_share_a_task_and_of_another_quality_they_d
 
 
 @pytest.mark.wide
-async def test_a_failure_is_not_seen_and_an_empty_list_is_one(service: Service, site: Site) -> None:
+async def test_a_failed_check_and_an_empty_list_leave_the_entries_as_they_are(
+    service: Service, site: Site
+) -> None:
     site.followed["f"] = followed = Followed(films(1), status=503)
     mine = (await subscribe(service, site.url("/followed/f.rss"), interval="1h"))["subscription_id"]
     failing = await until(service, mine, lambda one: one["stage"] == "failing")
@@ -225,9 +229,7 @@ async def test_a_failure_is_not_seen_and_an_empty_list_is_one(service: Service, 
     assert (await checked(service, mine))["items"] == {"known": 2}
 
 
-async def test_a_source_that_has_not_changed_since_nothing_was_asked_is_a_failure(
-    service: Service, site: Site
-) -> None:
+async def test_a_304_at_the_first_check_is_a_failure(service: Service, site: Site) -> None:
     site.followed["same"] = followed = Followed(films(1), status=304)
     mine = (await subscribe(service, site.url("/followed/same.rss")))["subscription_id"]
     failing = await until(service, mine, lambda one: one["stage"] != "seeding" and "checked_at" in one)
@@ -236,7 +238,9 @@ async def test_a_source_that_has_not_changed_since_nothing_was_asked_is_a_failur
     await checked(service, mine, known=1)
 
 
-async def test_links_of_a_feed_begin_where_it_has_led_to(service: Service, site: Site) -> None:
+async def test_relative_links_of_a_redirected_feed_are_resolved_at_its_last_address(
+    service: Service, site: Site
+) -> None:
     site.followed["moved"] = Followed(films(1), base=".")
     moved = site.url("/redirect?to=/followed/moved.rss")
     mine = (await subscribe(service, moved))["subscription_id"]
@@ -246,7 +250,7 @@ async def test_links_of_a_feed_begin_where_it_has_led_to(service: Service, site:
 
 
 @pytest.mark.wide
-async def test_what_vanishes_from_a_list_deletes_nothing_and_new_guids_are_nothing_new(
+async def test_an_entry_that_vanishes_is_kept_and_a_new_guid_or_link_makes_no_new_entry(
     service: Service, site: Site
 ) -> None:
     site.followed["g"] = followed = Followed(films(3, 2, 1))
@@ -270,7 +274,7 @@ async def test_filters_choose_and_say_why(service: Service, site: Site) -> None:
             Film("4", "A film of no day", "/video.mp4?times=4"),
         ]
     )
-    # The title of each file itself is "video".
+    # A file that is fetched has the title "video" of its own.
     filters = {"title": "^(a|the|video)", "not_title": "TRAILER", "since": "2023-11-01"}
     made = await subscribe(service, site.url("/followed/h.rss"), filters=filters, backlog="all")
     mine = made["subscription_id"]
@@ -279,7 +283,7 @@ async def test_filters_choose_and_say_why(service: Service, site: Site) -> None:
     assert found["A trailer"] == ("skipped", "not_title")
     assert found["The Film"] == ("fetched", None)
     assert found["An old film"] == ("skipped", "since")
-    # A file has no day, even if it is looked at.
+    # A file says no day, even when the check reads it.
     assert found["A film of no day"] == ("skipped", "unclear")
 
 
@@ -288,7 +292,7 @@ async def test_filters_choose_and_say_why(service: Service, site: Site) -> None:
 async def test_an_entry_without_a_film_behind_its_link_is_skipped_and_a_film_has_a_picture(
     service: Service, site: Site, filters: Payload
 ) -> None:
-    """It has no enclosure either; where a filter needs to know more, the look at its page tells."""
+    """The entry has no enclosure. If a filter needs to know more, the check reads the entry's page."""
     film = Film("f", "Film", f"/page?src={quote(site.url('/video.mp4'))}&duration=4", at=1_700_000_001.0)
     site.followed["n"] = Followed([film, Film("t", "Only text", "/page/blank", at=1_700_000_000.0)])
     made = await subscribe(service, site.url("/followed/n.rss"), backlog="all", filters=filters)
@@ -305,7 +309,9 @@ async def test_an_entry_without_a_film_behind_its_link_is_skipped_and_a_film_has
 
 
 async def test_the_day_that_a_page_tells_of_its_film_counts(service: Service, site: Site) -> None:
-    """Not yt-dlp's result for the file that the page leads to, which has none."""
+    """The file that the page leads to has no day; yt-dlp's result for the file must not hide that of the
+    page.
+    """
     site.followed["days"] = Followed([Film("1", "A film", "/page?uploaded=2026-03-14", None)])
     made = await subscribe(
         service, site.url("/followed/days.rss"), backlog="all", filters={"since": "2026-03-15"}
@@ -341,7 +347,7 @@ async def test_a_feed_that_leads_to_a_private_address_is_not_followed(service: S
 
 @pytest.mark.minutes(0.5)
 @pytest.mark.long
-async def test_what_is_kept_is_let_go_and_what_is_pinned_stays(service: Service, site: Site) -> None:
+async def test_retention_deletes_older_entries_and_keeps_pinned_ones(service: Service, site: Site) -> None:
     site.followed["j"] = followed = Followed(films(3, 2, 1))
     made = await subscribe(service, site.url("/followed/j.rss"), backlog="all")
     mine = made["subscription_id"]
@@ -401,7 +407,7 @@ async def test_a_host_that_refuses_too_many_requests_is_left_alone_but_not_by_cl
 ) -> None:
     site.followed["l"] = followed = Followed(films(1))
     site.followed["m"] = Followed(films(9))
-    # A server of its own: it leaves the host of all tests alone for hours.
+    # This test needs its own server: for hours, the server asks nothing of the host that all tests use.
     async with services.lend(**QUICK | {"CLIPWIRE_SUBSCRIPTIONS__MAX_NEW": str(status)}) as service:
         mine = (await subscribe(service, site.url("/followed/l.rss")))["subscription_id"]
         await until(service, mine, lambda one: one["stage"] == "idle")
@@ -482,7 +488,7 @@ async def test_a_long_list_that_has_not_changed_costs_one_page_and_a_pinned_entr
         assert len(pages()) == 101, "all of it is read once"
         await checked(service, mine, known=3000)
         assert pages() == ["0"]
-        followed.films[1:1] = films(3001)  # below one that is pinned on top
+        followed.films[1:1] = films(3001)  # the new films come below one that is pinned on top of the list
         await checked(service, mine, known=3000, fetched=1)
         assert pages() == ["0"]
 

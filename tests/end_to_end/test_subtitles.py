@@ -1,4 +1,4 @@
-"""Subtitles as a client of the whole service meets them: links, types, names, archives, kills."""
+"""Subtitles in the whole service: their links, types and names, in archives, and after kills."""
 
 import io
 import zipfile
@@ -38,17 +38,19 @@ async def check_all_is_to_be_had(service: Service, site: Site, tmp_path: Path) -
         assert "no subtitles in fr: HTTP Error 404" in await answer.text()
 
 
-async def test_they_are_files_like_others(service: Service, site: Site, tmp_path: Path) -> None:
+async def test_subtitles_are_files_like_others(service: Service, site: Site, tmp_path: Path) -> None:
     await check_all_is_to_be_had(service, site, tmp_path)
     assert service.complaints() == []
 
 
-async def test_they_are_so_in_a_bucket(services: Services, s3: S3, site: Site, tmp_path: Path) -> None:
+async def test_subtitles_in_a_bucket_are_files_like_others(
+    services: Services, s3: S3, site: Site, tmp_path: Path
+) -> None:
     async with services.lend(**s3.settings("subtitles")) as service:
         await check_all_is_to_be_had(service, site, tmp_path)
 
 
-async def test_a_kill_between_them_and_the_film_costs_nothing(
+async def test_a_kill_between_the_subtitles_and_the_film_loses_nothing(
     services: Services, site: Site, tmp_path: Path
 ) -> None:
     async with services.lend() as service:

@@ -1,4 +1,4 @@
-"""The small picture of a task: told by the status, published by the server, sent as files are."""
+"""The thumbnail of a task: the status names it, the server publishes it, and sends it as it sends files."""
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -37,7 +37,7 @@ async def submitted(client: Client, site: Site, media: str, **body: object) -> P
 
 
 async def following(client: Client, task_id: str, until: Callable[[Payload], bool]) -> list[Payload]:
-    """The task's statuses until one of them is what is wanted."""
+    """Follow a task until `until` is true of a status; return all statuses."""
     seen: list[Payload] = []
     async with client.ws_connect(f"/ws/{task_id}") as ws:
         while not seen or not until(seen[-1]):
@@ -45,7 +45,7 @@ async def following(client: Client, task_id: str, until: Callable[[Payload], boo
     return seen
 
 
-async def test_it_is_told_and_sent_while_the_download_runs_and_stays(
+async def test_the_thumbnail_is_sent_while_the_download_runs_and_stays(
     client: Client, site: Site, tmp_path: Path
 ) -> None:
     task = await submitted(client, site, "/1mb.mp4?stall=500000", auto_start=False)
@@ -88,7 +88,7 @@ async def test_it_is_told_and_sent_while_the_download_runs_and_stays(
     assert not (tmp_path / "data" / "files" / task["task_id"]).exists()
 
 
-async def test_it_stays_when_the_files_come(client: Client, site: Site, tmp_path: Path) -> None:
+async def test_the_thumbnail_stays_when_the_files_come(client: Client, site: Site, tmp_path: Path) -> None:
     task = await submitted(client, site, "/video.mp4")
     done = (await following(client, task["task_id"], lambda payload: payload["progress"] == 100))[-1]
     async with client.get(done["thumbnail"]) as answer:
@@ -104,14 +104,14 @@ async def test_it_stays_when_the_files_come(client: Client, site: Site, tmp_path
     smallest = min(
         (tmp_path / "data" / "files").rglob("thumbnail-*.jpg"), key=lambda path: path.stat().st_size
     )
-    smallest.unlink()  # as a server of an earlier release does
+    smallest.unlink()  # a server of an earlier release makes no picture of this size
     async with client.get(f"{done['thumbnail']}?w=96") as answer:
         assert (answer.status, await answer.read()) == (HTTPStatus.OK, large)
     async with client.get(f"{done['thumbnail']}?w=100") as answer:
         assert (answer.status, (await answer.json(content_type=None))["code"]) == (422, "invalid_query")
 
 
-async def test_one_that_cannot_be_published_is_not_told_and_harms_nothing(
+async def test_a_thumbnail_that_cannot_be_published_is_not_shown_and_does_no_harm(
     client: Client, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.files.publishing.MAX_PREVIEW", 100)

@@ -1,7 +1,7 @@
-"""Servers are killed again and again while others are told by webhooks and events of what their tasks do.
+"""Servers are killed again and again while clients follow their tasks by webhooks and events.
 
-Every end is told to the receiver: once, or again under the same `webhook-id`. Whoever follows the events with
-`Last-Event-ID` learns the last status of every task, and every removal.
+The receiver of the webhooks is told every end: once, or again under the same `webhook-id`. A client that
+follows the events with `Last-Event-ID` gets the last status of every task, and every removal.
 """
 
 import asyncio
@@ -34,10 +34,11 @@ TASKS, KILLS = 40, 8
 
 
 class Receiver:
-    """Takes every third delivery badly: by a 503 the first time, or slowly."""
+    """A receiver of webhooks that refuses some first deliveries with a 503, and answers others late."""
 
     def __init__(self, chance: random.Random) -> None:
-        self.told: dict[str, list[tuple[str, Payload]]] = defaultdict(list)  # by task: webhook-id and payload
+        # Received webhooks by task: webhook-id and payload.
+        self.told: dict[str, list[tuple[str, Payload]]] = defaultdict(list)
         self._chance = chance
 
     async def take(self, request: web.Request) -> web.Response:
@@ -55,7 +56,7 @@ class Receiver:
 
 @pytest.fixture(params=["one server", "nodes"])
 async def servers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Sequence[Service]]:
-    """Those that answer clients, of which one is killed at a time."""
+    """The servers that answer clients; the test kills one at a time."""
     async with AsyncExitStack() as stack:
         if request.param == "one server":
             yield [await stack.enter_async_context(Service(tmp_path, **SETTINGS))]
@@ -68,7 +69,9 @@ async def servers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 
 async def follow(servers: Sequence[Service], seen: dict[str, Payload], removed: set[str]) -> None:
-    """As an `EventSource` does: with the last id, to whichever server there is, again and again."""
+    """Follow the events as an `EventSource` does: with the last id, at any running server, and anew after
+    each end.
+    """
     last_id = ""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(sock_connect=2)) as client:
         while True:
@@ -98,7 +101,7 @@ async def follow(servers: Sequence[Service], seen: dict[str, Payload], removed: 
 @pytest.mark.long
 @pytest.mark.minutes(1)
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_ends_are_told_and_events_lead_on_whatever_is_killed(
+async def test_webhooks_and_events_tell_every_end_whatever_is_killed(
     servers: Sequence[Service], site: Site, seed: int
 ) -> None:
     chance = random.Random(seed)
@@ -133,7 +136,9 @@ async def test_ends_are_told_and_events_lead_on_whatever_is_killed(
 async def _busy(
     servers: Sequence[Service], site: Site, webhook: str, chance: random.Random
 ) -> tuple[list[str], set[str]]:
-    """Make tasks and kill servers meanwhile; return the tasks that are there, and those that were removed."""
+    """Make tasks and kill servers meanwhile; return the ids of the tasks that are there, and of those that
+    were removed.
+    """
     tasks: list[str] = []
     gone: set[str] = set()
     for number in range(TASKS):
@@ -162,7 +167,7 @@ async def _nothing_is_due(server: Service) -> bool:
 
 
 @pytest.mark.long
-async def test_what_was_being_told_when_the_server_was_killed_is_told_at_the_next_start(
+async def test_a_webhook_that_a_kill_interrupts_is_sent_again_at_the_next_start(
     site: Site, tmp_path: Path
 ) -> None:
     ids, asked = list[str](), asyncio.Event()
@@ -171,7 +176,7 @@ async def test_what_was_being_told_when_the_server_was_killed_is_told_at_the_nex
         ids.append(request.headers["webhook-id"])
         if not asked.is_set():
             asked.set()
-            await asyncio.Event().wait()  # it never answers the first
+            await asyncio.Event().wait()  # the receiver never answers the first delivery
         return web.Response(status=204)
 
     receiver = TestServer(web.Application())
@@ -182,7 +187,8 @@ async def test_what_was_being_told_when_the_server_was_killed_is_told_at_the_nex
         await asked.wait()
         await service.kill()
         await service.start()
-        async with asyncio.timeout(LEASE / 3):  # it need not be waited for
+        # The server need not wait until the lease of the delivery ends.
+        async with asyncio.timeout(LEASE / 3):
             while len(ids) < 2:
                 await asyncio.sleep(0.02)
         assert len(set(ids)) == 1

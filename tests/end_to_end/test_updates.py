@@ -1,4 +1,6 @@
-"""A running service takes another yt-dlp without a restart, lets old jobs end on theirs, and goes back."""
+"""A running service takes another release of yt-dlp without a restart, lets running jobs end on the old one,
+and goes back if the new one fails.
+"""
 
 import asyncio
 import re
@@ -24,7 +26,7 @@ from tests.fakes.yt_dlp_index import (
 from tests.service import Service, children_of, command_of
 from tests.site import Site
 
-WITHIN = 60.0  # seconds, on a busy machine too
+WITHIN = 60.0  # seconds, enough for a busy machine
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 
 
 def choose(service: Service, version: str, *changes: Change) -> Releases:
-    """What `clipwire update` does at its end."""
+    """Choose a release of yt-dlp, as `clipwire update` does at its end."""
     releases = Releases(service.data)
     releases.root.mkdir(parents=True, exist_ok=True)
     lay_out(releases.folder(version), version, *changes)
@@ -56,7 +58,7 @@ async def checks(service: Service) -> dict[str, Any]:
 
 
 async def runs_on(service: Service, version: str) -> dict[str, Any]:
-    """The checks, once new jobs run on `version`."""
+    """Wait until new jobs run on `version`; return the checks of `/readyz`."""
     async with asyncio.timeout(WITHIN):
         while not (found := await checks(service))["yt_dlp"]["detail"].startswith(version):
             await asyncio.sleep(0.05)
@@ -64,7 +66,7 @@ async def runs_on(service: Service, version: str) -> dict[str, Any]:
 
 
 def fork_servers(service: Service) -> int:
-    """Without their children, which have the same command line."""
+    """Count the fork servers. Their children, which have the same command line, are not counted."""
     return sum("forkserver.py" in " ".join(command_of(each)) for each in children_of(service.pid))
 
 
@@ -74,7 +76,7 @@ async def one_fork_server(service: Service) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_new_jobs_run_on_what_was_chosen_and_old_ones_end_on_theirs(
+async def test_new_jobs_run_on_the_chosen_release_and_running_jobs_end_on_theirs(
     service: Service, site: Site
 ) -> None:
     old = await service.submit(site.url("/8mb.mp4?stall=4000000"))
@@ -154,7 +156,9 @@ async def test_a_check_of_a_page_that_crashes_is_done_by_the_release_before(
 
 
 @pytest.mark.long
-async def test_what_was_in_use_before_is_gone_back_to(service: Service, site: Site) -> None:
+async def test_the_service_goes_back_to_the_release_that_was_in_use_before(
+    service: Service, site: Site
+) -> None:
     choose(service, NEWER)
     await runs_on(service, NEWER)
     releases = choose(service, NEWEST, NO_IMPORT)
@@ -165,9 +169,7 @@ async def test_what_was_in_use_before_is_gone_back_to(service: Service, site: Si
 
 
 @pytest.mark.long
-async def test_a_service_that_finds_a_release_that_does_not_start_does_without(
-    service: Service, site: Site
-) -> None:
+async def test_a_service_ignores_a_chosen_release_that_does_not_start(service: Service, site: Site) -> None:
     await service.stop()
     releases = choose(service, NEWER, NO_IMPORT)
     await service.start()
@@ -196,7 +198,7 @@ def index() -> Iterator[Index]:
 
 
 @pytest.mark.long
-async def test_a_service_that_looks_daily_has_the_newest_release_within_a_minute(
+async def test_a_service_with_daily_updates_has_the_newest_release_within_a_minute(
     tmp_path: Path, index: Index, site: Site
 ) -> None:
     index.put(NEWER)

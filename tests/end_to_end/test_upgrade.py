@@ -1,4 +1,4 @@
-"""A new release on the file of the one before, and back."""
+"""A new release opens the database of the release before, which then runs on its backup again."""
 
 import asyncio
 import shutil
@@ -19,7 +19,7 @@ from tests.site import Site, sha256
 pytestmark = pytest.mark.long
 
 
-async def test_a_new_release_goes_on_with_what_the_one_before_has_and_that_one_refuses_the_newer_file(
+async def test_a_new_release_continues_the_data_of_the_one_before_which_refuses_the_newer_file(
     site: Site, media: Path, tmp_path: Path
 ) -> None:
     own = {"CLIPWIRE_STORAGE__DATA_DIR": str(tmp_path / "data"), "CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0"}
@@ -46,7 +46,7 @@ async def test_a_new_release_goes_on_with_what_the_one_before_has_and_that_one_r
         [line] = before.log[refused:]
         assert f"is of a newer server (schema {len(released_scripts())}, this one knows {SQLITE})" in line
 
-        # Back: with the backup.
+        # Back to the release before, with the backup.
         shutil.rmtree(tmp_path / "data")
         shutil.move(tmp_path / "backup", tmp_path / "data")
         await before.start()
@@ -54,7 +54,7 @@ async def test_a_new_release_goes_on_with_what_the_one_before_has_and_that_one_r
 
 
 async def _lists_of_ones_own(tmp_path: Path, own: dict[str, str], task_ids: set[str]) -> None:
-    """Tasks of the release before belong to nobody, until somebody adopts them."""
+    """Check that tasks of the release before belong to nobody, until somebody adopts them."""
     separate = own | {
         "CLIPWIRE_ACCESS__SEPARATE_LISTS": "true",
         "CLIPWIRE_SERVER__TOKENS": '["a token of the settings"]',
@@ -83,7 +83,7 @@ async def _lists_of_ones_own(tmp_path: Path, own: dict[str, str], task_ids: set[
 async def test_the_release_before_refuses_a_database_with_people_in_one_line(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """It knows nobody, and would let everybody in."""
+    """The release before knows no people, and would let everybody in."""
     with ExitStack() as stack:
         url = kind
         if kind == "postgresql":

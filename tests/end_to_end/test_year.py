@@ -1,4 +1,4 @@
-"""A year of following, on servers that are killed all the time."""
+"""A year of subscriptions on servers that are killed all the time."""
 
 import random
 from contextlib import AsyncExitStack
@@ -13,7 +13,7 @@ from tests.service import Told
 from tests.site.year import Year, open_year
 from tests.surviving import SETTINGS, Survival
 
-# All that asks the database for the time, asks these.
+# The functions that every statement asks for the time, moved ahead.
 _MOVED = """
     CREATE SCHEMA moved;
     CREATE TABLE moved.clock (ahead double precision);
@@ -96,5 +96,5 @@ async def test_in_a_year_of_three_nodes_no_entry_is_lost_and_none_is_there_twice
 
 def _seed() -> int:
     seed = random.randrange(1 << 32)
-    print(f"seed {seed}")  # shown when it fails
+    print(f"seed {seed}")  # pytest shows it if the test fails
     return seed
