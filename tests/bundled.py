@@ -15,7 +15,7 @@ from typing import Final
 
 from server.tasks.programs_found import bundled_ffmpeg
 
-# The workers of pytest-xdist inherit the changed PATH, so the original is kept in a variable for them.
+# The workers of pytest-xdist inherit the changed PATH, so this variable tells them the original one.
 SYSTEMS_PATH: Final = os.environ.setdefault("PATH_BEFORE_TESTS", os.environ["PATH"])
 SYSTEMS: Final = shutil.which("ffmpeg", path=SYSTEMS_PATH)
 

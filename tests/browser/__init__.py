@@ -1,1 +1,1 @@
-"""The page in a real Chromium."""
+"""The tests of the page in a real Chromium."""

@@ -17,7 +17,8 @@ from tests.fakes.api import FROM_ELSEWHERE, FakeApi, open_api
 PATIENCE_MS = 30_000
 _ARGUMENTS = (
     *("--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    # One test after the other: a process for each of their pages is time for nothing.
+    # All pages share one process: tests run one after the other, and a process for each page would only cost
+    # time.
     "--renderer-process-limit=1",
     FROM_ELSEWHERE,
 )
@@ -28,7 +29,7 @@ OpenPage = Callable[..., AbstractAsyncContextManager[Page]]
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Skipped tests are one line at the end and not one each: they have one reason, which lies here."""
+    """Report all skipped tests in one line: they are skipped for one reason, which is in this module."""
     report = yield
     if report.skipped and isinstance(report.longrepr, tuple):
         report.longrepr = (__file__, 1, report.longrepr[2])
@@ -37,7 +38,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
-    # Chromium leaves things of its own in the home folder.
+    # Chromium writes files of its own into the home folder.
     async with chromium(*_ARGUMENTS, HOME=str(tmp_path_factory.mktemp("home"))) as browser:
         expect.set_options(timeout=PATIENCE_MS)
         yield browser
@@ -51,7 +52,8 @@ async def api() -> AsyncIterator[FakeApi]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def open_page(browser: Browser) -> OpenPage:
-    """`async with open_page(url, locale="en-US") as page`: listed, and without an error to the end.
+    """`async with open_page(url, locale="en-US") as page` opens the page, waits for the list, and fails on
+    any error of the page.
 
     With `has_clock` the test may set the page's clock forward.
     """
@@ -60,7 +62,7 @@ async def open_page(browser: Browser) -> OpenPage:
     async def opened(
         url: str, *, is_listed: bool = True, has_clock: bool = False, **profile: Any
     ) -> AsyncIterator[Page]:
-        # Requests of a service worker do not pass the routes that tests set up.
+        # Requests of a service worker would bypass the routes that tests set up.
         defaults: dict[str, Any] = {"locale": "zh-CN", "service_workers": "block"}
         context = await browser.new_context(**{**defaults, **profile})
         context.set_default_timeout(PATIENCE_MS)
@@ -83,7 +85,7 @@ async def open_page(browser: Browser) -> OpenPage:
 def _complaints(page: Page) -> list[str]:
     """Return what the page does wrong: uncaught errors, and what its Content-Security-Policy has blocked.
 
-    Requests that fail are not among them: tests cause those themselves.
+    Failed requests are not among them, since tests cause some.
     """
     found: list[str] = []
 

@@ -1,4 +1,4 @@
-"""What came over the line: how many files, and how large they were as they were sent."""
+"""Counts what a page receives over the network: how many files, and how many bytes as they were sent."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -6,12 +6,12 @@ from typing import Any
 
 from playwright.async_api import Page
 
-SILENCE = 2.0  # seconds
+SILENCE = 2.0  # seconds without a byte
 
 
 @dataclass
 class Line:
-    """Counts bytes of headers and bodies. Answers from a cache, also the service worker's, are not
+    """The counter of headers and bodies. Answers from a cache, also from that of the service worker, are not
     counted.
     """
 
@@ -43,7 +43,7 @@ class Line:
             self.asked.remove(answer["url"])
 
     async def silence(self) -> None:
-        """Return when nothing has been received for a while."""
+        """Return when nothing has been received for `SILENCE` seconds."""
         self._heard()
         while (left := self.heard_at + SILENCE - asyncio.get_running_loop().time()) > 0:
             await asyncio.sleep(left)

@@ -1,4 +1,6 @@
-"""A line between page and server that goes dead without a word, as behind a proxy that has forgotten it."""
+"""A relay between page and server whose connections can go dead without a close, as at a proxy that has
+forgotten them.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,8 +10,8 @@ from tests.between import pass_on
 
 
 class Relay:
-    """Passes on the connections of clients that connect to `url` instead of the server. Bytes on frozen
-    connections are held.
+    """The relay: clients connect to its `url` instead of the server. It holds the bytes of frozen
+    connections.
     """
 
     def __init__(self, target: str) -> None:
@@ -27,7 +29,7 @@ class Relay:
             pump.add_done_callback(self._pumps.discard)
 
     async def freeze(self) -> None:
-        """Hold the bytes of all present connections, which stay open on both sides; new connections work."""
+        """Hold the bytes of all present connections, which stay open at both ends; new connections work."""
         for pump in tuple(self._pumps):
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)

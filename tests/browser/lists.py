@@ -1,4 +1,6 @@
-"""Looking at lists: what is in the document, and what comes when one scrolls."""
+"""Helpers that read and scroll lists on the page: which rows are in the document, and which come into
+sight.
+"""
 
 import asyncio
 
@@ -43,16 +45,16 @@ def row(page: Page, task_id: str) -> Locator:
 
 
 async def leave(page: Page) -> None:
-    """Move the pointer away from the list, and wait for the changes that were held."""
+    """Move the pointer away from the list, and let the page show the changes that it has held back."""
     await page.mouse.move(1, 1)
     await page.evaluate("document.activeElement.blur()")
     await page.locator("#due").dispatch_event("click")
 
 
 async def stop_clock(page: Page) -> None:
-    """From now on the page's clock goes only as a test sets it forward, however long that takes.
+    """Stop the page's clock: from now on it advances only when a test sets it forward.
 
-    It is a minute ahead then: it can only be stopped at a time that is still to come.
+    The clock is set one minute ahead first, because it can only stop at a time in the future.
     """
     now: float = await page.evaluate("Date.now()")
     await page.clock.pause_at(now / 1000 + 60)
@@ -73,7 +75,7 @@ async def menu_of(page: Page, task_id: str) -> list[str]:
 
 
 async def shown(page: Page) -> list[str]:
-    """Return the ids of the rows in the document, in its order."""
+    """Return the ids of the rows in the document, in their order."""
     ids: list[str] = await page.locator(".row").evaluate_all("rows => rows.map((row) => row.dataset.id)")
     return ids
 
@@ -85,7 +87,9 @@ async def shows(page: Page, *ids: str) -> None:
 
 
 async def scroll_through(page: Page) -> list[str]:
-    """Scroll from the top to the end; return all ids, ordered by the places that the rows state."""
+    """Scroll from the top to the end; return the ids of all rows, ordered by the position that each row
+    states.
+    """
     found: list[tuple[int, str]] = await page.evaluate(_SCROLL_THROUGH)
     for section in {place // 1_000_000 for place, _ in found}:
         places = [place % 1_000_000 for place, _ in found if place // 1_000_000 == section]
@@ -102,7 +106,7 @@ async def load_all(page: Page) -> None:
 
 
 async def scroll_to(page: Page, y: int) -> None:
-    """Scroll at once, and wait until the rows in sight are rendered."""
+    """Scroll at once to a position, and wait until the rows in sight are rendered."""
     await page.evaluate(_SCROLL_TO, y)
 
 
@@ -113,8 +117,8 @@ async def titles(page: Page) -> list[str]:
 
 
 async def in_sight(page: Page) -> dict[str, int]:
-    """Return, for each task in sight, the distance of its row from the window's upper edge, in the document's
-    order.
+    """Return the distance of each row in sight from the upper edge of the window, in the order of the
+    document.
     """
     return dict(await page.evaluate(_IN_SIGHT))
 

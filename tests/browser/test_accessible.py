@@ -1,4 +1,4 @@
-"""Every state of the page, held against axe's rules; and that none of them has complaints in the console."""
+"""Every state of the page satisfies the rules of axe, and has no complaint in the console."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from tests.pictures.scenes import SCENES
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 SIZE_OF = {"light": "desktop", "dark": "phone", "forced": "tablet"}
-# Here something is refused or not to be reached: browsers say so, whatever a page does.
-# The console tells of an answer of 401 before a log-in, and of what the scene has refused.
+# In these scenes the server refuses something or cannot be reached, and browsers complain of that whatever
+# the page does: of a 401 before a log-in, and of refused requests.
 REFUSED = (
     "offline",
     "refused",
@@ -25,7 +25,7 @@ REFUSED = (
     "settings-with-all",
     "settings-defaults",
 )
-HELD = "wait="  # answered once something changes
+HELD = "wait="  # part of a request that is answered only when something changes
 LONG = [(name, scheme) for name in SCENES for scheme in SCHEMES if (name, scheme) != ("all", "light")]
 
 
@@ -43,7 +43,7 @@ async def test_axe_finds_nothing_and_the_console_is_empty(browser: Browser, name
 
 
 async def _complaints(page: Page) -> list[str]:
-    """Messages of every kind, uncaught errors, and requests that failed."""
+    """Return messages of every kind, uncaught errors, and failed requests."""
     said = [message.text for message in await page.console_messages()]
     errors = [str(error) for error in await page.page_errors()]
     return [*said, *errors, *filter(None, [await _failure(request) for request in await page.requests()])]

@@ -1,4 +1,4 @@
-"""The browser's way back: it closes what stands above the page, step by step, before it leaves the page."""
+"""The browser's Back closes dialogs one by one before it leaves the page."""
 
 import pytest
 from playwright.async_api import Locator, Page, expect
@@ -39,12 +39,13 @@ async def test_the_way_back_closes_the_player_and_the_settings_and_then_leaves_t
         settings = await open_settings(page)
         await back(page)
         await expect(settings).to_be_hidden()
-        for _ in range(3):  # what is closed otherwise leaves nothing in the history
+        for _ in range(3):  # a dialog that is closed in another way leaves no entry in the history
             settings = await open_settings(page)
             await page.keyboard.press("Escape")
             await expect(settings).to_be_hidden()
         assert page.url.startswith(api.url)
-        await page.wait_for_function("navigation.currentEntry.index === 0")  # the last one is left
+        # The entry of the last dialog is removed.
+        await page.wait_for_function("navigation.currentEntry.index === 0")
         await page.go_back()
         assert page.url == "about:blank"
 
@@ -75,7 +76,7 @@ async def test_what_was_typed_into_the_settings_of_a_subscription_goes_only_afte
         dialog = await open_first(page)
         await dialog.get_by_role("button", name="Edit").click()
         name = dialog.get_by_label("Name", exact=True)
-        await name.press("Escape")  # nothing was changed: a step back, and no more
+        await name.press("Escape")  # the name is unchanged: Escape only goes back one step
         await expect(dialog.locator(".follow-items")).to_be_visible()
         await dialog.get_by_role("button", name="Edit").click()
         await name.fill("Sourdough")

@@ -1,4 +1,6 @@
-"""A part of a film is marked in the player, stands in words over the box, and is sent by the reader."""
+"""A reader marks a part of a film in the player; the part is written above the box of links, and sent with
+the link.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ _STAND_AT = """(video, seconds) => new Promise((done) => {
 
 
 def film(url: str = LINK, **about: Any) -> dict[str, Any]:
-    """A finished task whose film no server has: enough for a player to be shown."""
+    """Put a finished task without a real film: enough for the player to open."""
     return {
         "url": url,
         "video_info": {"title": "Bread", **about},
@@ -76,7 +78,8 @@ async def test_a_part_is_marked_in_the_player_and_sent_from_the_box_by_keys_alon
         assert (await service.wait(clip_id))["video_info"]["cut"] is True
         await row(page, clip_id).get_by_role("button", name="Play").click()
         await expect(player.get_by_role("button", name="Send to…")).to_be_visible()
-        await expect(player.get_by_text("Clip", exact=True)).to_be_hidden()  # its times are not the film's
+        # The times of a clip are not those of its film.
+        await expect(player.get_by_text("Clip", exact=True)).to_be_hidden()
 
 
 @pytest.mark.wide

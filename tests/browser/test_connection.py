@@ -1,4 +1,6 @@
-"""What is shown is true: without the socket, after a gap, and when a dead line looks like a silent one."""
+"""The page shows the true state without a socket, after a gap, and when a dead connection looks like a silent
+one.
+"""
 
 import asyncio
 
@@ -22,7 +24,7 @@ async def is_live(page: Page) -> None:
 
 
 def line(page: Page) -> Locator:
-    """What is the matter, in words."""
+    """Return the line that says what is wrong with the connection."""
     return page.locator("#offline")
 
 
@@ -96,11 +98,13 @@ async def test_it_polls_every_two_seconds_however_seldom_it_tries_the_socket(
         for _ in range(10):
             async with page.expect_event("requestfinished", lambda request: "/api/tasks?" in request.url):
                 await page.clock.run_for(2_000)
-        assert sockets(api) < 9  # 0.5 s, 1 s, 2 s, ... at most
+        assert sockets(api) < 9  # the pauses between two tries grow: at most 0.5 s, 1 s, 2 s, ...
 
 
 async def test_after_a_gap_nothing_that_is_shown_is_out_of_date(api: FakeApi, open_page: OpenPage) -> None:
-    """Also far down, where a poll of the first page does not look, and of what came over the socket."""
+    """Also far down, which a poll of the first page does not reach, and for changes that came over the
+    socket.
+    """
     await api.put("old", "download")
     async with open_page(api.url) as page:
         await is_live(page)
@@ -181,7 +185,7 @@ async def test_a_dead_socket_is_noticed_by_what_it_does_not_tell(api: FakeApi, o
         await page.clock.run_for(2_000)
         await is_live(page)
         assert sockets(api) == 2
-        await api.put("c", "paused")  # over the new one
+        await api.put("c", "paused")  # this change comes over the new socket
         await expect(row(page, "c")).to_have_attribute("data-stage", "paused")
 
 
@@ -198,7 +202,7 @@ async def test_a_line_on_which_nothing_is_answered_is_not_called_live(
         api.answers.set()
         await page.clock.run_for(4_000)
         await is_live(page)
-        assert sockets(api) == 2  # who does not answer does not push, either
+        assert sockets(api) == 2  # a server that does not answer gets no further socket
         await api.put("a")
         await expect(row(page, "a")).to_be_visible()
 
@@ -206,7 +210,7 @@ async def test_a_line_on_which_nothing_is_answered_is_not_called_live(
 async def test_lines_that_are_all_dead_are_given_up_within_half_a_minute(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    """The socket, and those that the browser keeps for its next requests."""
+    """The dead connections are the socket, and those that the browser keeps for its next requests."""
     await api.put("a", "download")
     async with (
         open_relay(api.url) as relay,
@@ -218,7 +222,8 @@ async def test_lines_that_are_all_dead_are_given_up_within_half_a_minute(
         seconds = 0
         while await row(page, "a").get_attribute("data-stage") == "download":
             await page.clock.run_for(1_000)
-            await asyncio.sleep(0.05)  # for what does not go by the page's clock: answers over the loopback
+            # Time for what the page's clock does not drive: answers over the loopback.
+            await asyncio.sleep(0.05)
             seconds += 1
         assert seconds <= 30
         await is_live(page)
@@ -233,7 +238,8 @@ async def test_an_action_over_a_dead_line_tells_as_well(api: FakeApi, open_page:
         await row(page, "a").get_by_role("button", name="暂停").click()
         await expect(row(page, "a")).to_have_attribute("data-stage", "paused")
         await leave(page)
-        await expect(row(page, "b")).to_be_visible()  # asked for as soon as the new socket was there
+        # The page has listed the tasks as soon as it had the new socket.
+        await expect(row(page, "b")).to_be_visible()
         assert sockets(api) == 2
 
 
@@ -255,7 +261,7 @@ async def test_a_silent_socket_is_asked_about_and_kept(api: FakeApi, open_page: 
         await is_live(page)
         for _ in range(20):
             await page.clock.run_for(2_000)
-            await page.evaluate("fetch('static/icon.svg')")  # whatever was asked meanwhile is answered by now
+            await page.evaluate("fetch('static/icon.svg')")  # all earlier requests have been answered by now
         await is_live(page)
         looks = [request for request in api.requests if "limit=50" in request]
         assert len(looks) in (1 + 3, 1 + 4)
@@ -329,7 +335,7 @@ async def test_a_first_visit_while_the_server_is_away_succeeds_later(
 async def test_what_is_asked_for_while_the_list_is_caught_up_with_is_answered_too(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    """More pages, wanted in the middle of it, do not keep the rest from being true."""
+    """More pages are requested while the list catches up, and the other rows still become true."""
     await api.put_many(300)
     async with open_page(api.url) as page:
         await is_live(page)

@@ -1,4 +1,6 @@
-"""What a reader does: send links, choose, act on tasks, log in; with the mouse and without."""
+"""What a reader does on the page: send links, choose options, act on tasks, log in; with the mouse and
+without it.
+"""
 
 import asyncio
 import re
@@ -33,7 +35,7 @@ async def test_each_line_becomes_a_task_and_a_wrong_one_stays_with_its_reason(
         await send(page, "https://a.example/1\n\nnonsense\n看看这个 https://b.example/2，复制打开【App】\n")
         await expect(page.locator(".row")).to_have_count(2)
         sent = [task["url"] for task in api.tasks.values()]
-        assert sent == ["https://a.example/1", "https://b.example/2"]  # in the order of the lines
+        assert sent == ["https://a.example/1", "https://b.example/2"]  # in the order of the lines in the box
         await expect(page.get_by_role("textbox", name="链接")).to_have_value("nonsense")
         await expect(page.locator("#problems")).to_contain_text("这不是链接")
         await send(page, "https://c.example/3")
@@ -73,7 +75,7 @@ async def test_what_is_chosen_is_saved_under_a_name_offered_beside_the_services_
         await page.get_by_text("Save as preset").click()
         name = page.get_by_role("textbox", name="Name of the preset")
         await expect(name).to_be_focused()
-        await name.fill("Talks")  # the service has one of this name, too
+        await name.fill("Talks")  # the service has a preset of this name, too
         await name.press("Enter")
         presets = page.locator("select[name=preset]")
         await expect(presets.locator("option")).to_have_text(["None", "Talks", "Talks"])
@@ -85,7 +87,8 @@ async def test_what_is_chosen_is_saved_under_a_name_offered_beside_the_services_
 
         await page.reload()
         await folded.click()
-        await expect(presets.locator("option")).to_have_text(["None", "Talks", "Talks"])  # both are there
+        # Both presets are offered.
+        await expect(presets.locator("option")).to_have_text(["None", "Talks", "Talks"])
         await presets.select_option("own:Talks")
         await expect(chosen).to_have_value("720")
         await presets.select_option("Talks")
@@ -107,7 +110,7 @@ async def test_what_is_chosen_is_saved_under_a_name_offered_beside_the_services_
 async def test_enter_sends_and_shift_enter_begins_another_line(api: FakeApi, open_page: OpenPage) -> None:
     async with open_page(api.url) as page:
         box = page.get_by_role("textbox", name="链接")
-        await expect(box).to_be_focused()  # paste at once, without a click
+        await expect(box).to_be_focused()  # the reader can paste at once, without a click
         await box.press_sequentially("https://a.example/1")
         await box.press("Shift+Enter")
         await box.press_sequentially("https://a.example/2")
@@ -127,7 +130,7 @@ async def test_links_wait_in_the_box_while_the_server_does_not_answer_and_are_se
         await expect(page.locator("#note")).to_contain_text("已保留")
         box = page.get_by_role("textbox", name="链接")
         await expect(box).to_have_value("https://a.example/1\nhttps://a.example/2")
-        await page.context.set_offline(False)  # and they go by themselves
+        await page.context.set_offline(False)  # the links are sent without a further press
         await expect(page.locator(".row")).to_have_count(2)
 
 
@@ -145,7 +148,7 @@ async def test_a_link_whose_answer_was_lost_becomes_one_task(api: FakeApi, open_
         await box.press("Enter")
         await expect(box).to_have_value("")
         assert len(api.tasks) == 1
-        await send(page, "https://a.example/1")  # asked for once more, and meant so
+        await send(page, "https://a.example/1")  # the reader sends the link again on purpose
         await expect(page.locator(".row")).to_have_count(2)
 
 
@@ -186,8 +189,10 @@ async def test_a_link_that_is_refused_comes_back_beside_what_is_being_typed(
         api.answers.clear()
         async with page.expect_request("**/api/process?*"):
             await box.press("Enter")
-        await expect(page.get_by_role("textbox", name="Clip from")).to_be_hidden()  # folded, and empty:
-        await expect(page.locator("input[name=clip_start]")).to_have_value("")  # it was for that link alone
+        # The options are folded and emptied:
+        await expect(page.get_by_role("textbox", name="Clip from")).to_be_hidden()
+        # The clip was for that link only.
+        await expect(page.locator("input[name=clip_start]")).to_have_value("")
         await box.press_sequentially("https://a.ex")
         api.answers.set()
         await expect(page.locator("#problems")).to_contain_text("Not this one.")
@@ -302,10 +307,11 @@ async def test_enter_does_the_one_thing_that_the_row_of_a_link_offers(
         await page.locator("#choices .more").click()
         await page.get_by_label("All entries, if it’s a list").check()
         await expect(page.get_by_role("button", name="All 2")).to_be_enabled()
-        await box.press("Enter")  # which entries are meant has been said
+        await box.press("Enter")  # the reader has already said which entries are meant
         await expect(page.locator(".row")).to_have_count(1)
         await expect(box).to_be_focused()
-        await expect(page.get_by_label("All entries, if it’s a list")).to_be_hidden()  # it is folded
+        # The options are folded again.
+        await expect(page.get_by_label("All entries, if it’s a list")).to_be_hidden()
         api.looks[link] = {"title": "The launch", "live": True}
         await box.fill(link + "?live")
         api.looks[link + "?live"] = {"title": "The launch", "live": True}
@@ -396,7 +402,7 @@ async def test_what_a_link_is_stands_as_the_first_row_and_becomes_its_task_there
         place = await draft.locator(".line").bounding_box()
         api.answers.clear()
         await draft.get_by_role("button", name="Download").click()
-        await expect(draft).to_contain_text("Bread")  # as long as its task is not there
+        await expect(draft).to_contain_text("Bread")  # the draft stays until its task is there
         await expect(page.get_by_role("textbox", name="Link")).to_have_value("")
         api.answers.set()
         await expect(draft).to_be_hidden()
@@ -409,14 +415,14 @@ async def test_what_a_link_is_stands_as_the_first_row_and_becomes_its_task_there
         await expect(page.locator("#choices .chosen")).to_have_text("Format 22")
         await page.get_by_role("textbox", name="Link").fill("https://a.example/2")
         await expect(draft).to_contain_text("There is nothing to see.")
-        await page.get_by_role("button", name="Subscribe").wait_for()  # it may be a feed
+        await page.get_by_role("button", name="Subscribe").wait_for()  # the link may be that of a feed
         await page.get_by_role("textbox", name="Link").fill("")
         await expect(draft).to_be_hidden()
 
 
 @pytest.mark.long
 async def test_the_place_for_a_look_is_kept_for_links_only(api: FakeApi, open_page: OpenPage) -> None:
-    """However long its script takes to come."""
+    """The place is kept however long the script of the draft takes to load."""
     may_come = asyncio.Event()
 
     async def hold(route: Route) -> None:
@@ -444,11 +450,12 @@ async def test_a_list_asks_which_of_its_entries(api: FakeApi, open_page: OpenPag
         await page.get_by_role("button", name="Choose from 6").click()
         dialog = page.get_by_role("dialog", name="Films")
         await expect(dialog.locator(".have:visible")).to_have_count(1)
-        await expect(dialog.get_by_role("button", name="Download")).to_be_disabled()  # nothing is chosen yet
+        await expect(dialog.get_by_role("button", name="Download")).to_be_disabled()  # no entry is chosen yet
         await dialog.get_by_label("Film 1").check()
         await dialog.get_by_label("Film 3").check()
         await dialog.get_by_text("Film 4").click()
-        await dialog.get_by_text("Film 6").click(modifiers=["Shift"])  # on its words: that would select them
+        # A click on the text, which would select it without the page's own handling.
+        await dialog.get_by_text("Film 6").click(modifiers=["Shift"])
         await dialog.get_by_role("button", name="Download 5").click()
         await expect(box).to_have_value("")
         await expect(page.locator(".row")).to_have_count(2)
@@ -542,7 +549,8 @@ async def test_entries_of_a_long_list_come_page_by_page(api: FakeApi, open_page:
         more = dialog.get_by_role("button", name="Show more")
         await more.click()
         await expect(dialog.get_by_label("Film 501")).to_be_focused()
-        await dialog.locator("[value='600']").click(modifiers=["Shift"])  # over the border of pages
+        # The range crosses the border of two pages.
+        await dialog.locator("[value='600']").click(modifiers=["Shift"])
         await expect(dialog.get_by_role("button", name="Download 799")).to_be_visible()
         await everything.check()
         await everything.uncheck()
@@ -553,7 +561,7 @@ async def test_entries_of_a_long_list_come_page_by_page(api: FakeApi, open_page:
         await expect(dialog.get_by_role("status")).to_have_text("2,000 entries")
         await expect(dialog.get_by_role("button", name="Download", exact=True)).to_be_disabled()
         await dialog.get_by_role("searchbox", name="Search these entries").fill("film 2000")
-        await everything.check()  # of those that are found
+        await everything.check()  # checks all entries that the search has found
         await expect(dialog.locator("li:visible")).to_have_count(1)
         await dialog.get_by_role("searchbox", name="Search these entries").fill("")
         await dialog.locator("[value='7']").check()
@@ -599,7 +607,7 @@ async def test_a_page_of_entries_that_does_not_come_can_be_asked_for_again(
 async def test_who_went_on_while_a_link_was_sent_is_not_called_back(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    await api.put("a")  # the search comes with the first task
+    await api.put("a")  # the search field appears with the first task
     async with open_page(api.url) as page:
         api.answers.clear()
         async with page.expect_request("**/api/process*"):
@@ -686,7 +694,7 @@ async def test_three_options_are_in_sight_and_never_choose_nothing(api: FakeApi,
         )
         neither, audio = (page.get_by_role("radio", name=name, exact=True) for name in ("Neither", "Audio"))
         await expect(languages).to_be_hidden()
-        await expect(neither).to_be_hidden()  # nothing would be made
+        await expect(neither).to_be_hidden()  # without subtitles, "Neither" would make no file
         await subtitles.select_option("file")
         await languages.fill("en")
         await neither.check()
@@ -695,18 +703,20 @@ async def test_three_options_are_in_sight_and_never_choose_nothing(api: FakeApi,
         await expect(page.get_by_role("radio", name="Video and audio")).to_be_checked()
         await subtitles.select_option("file,video")
         await audio.check()
-        await expect(subtitles).to_have_value("file")  # there is no video to embed them in
+        await expect(subtitles).to_have_value("file")  # the subtitles cannot be embedded: there is no video
         await page.get_by_role("textbox", name="Link", exact=True).fill("https://a.example/1")
         await expect(page.locator("#draft")).to_contain_text("1:00")
         await page.locator("#choices .more").click()
         await expect(page.get_by_text("Save as preset")).to_be_visible()
-        await expect(page.get_by_label("All entries, if it’s a list")).to_be_hidden()  # it is one video
+        # The link leads to one video.
+        await expect(page.get_by_label("All entries, if it’s a list")).to_be_hidden()
         await page.get_by_label("Add to the library as").select_option("music")
         await page.get_by_role("textbox", name="Link", exact=True).press("Enter")
         await expect(page.locator(".row")).to_have_count(1)
         await expect(page.locator("#options")).to_be_hidden()
         await page.locator("#choices .more").click()
-        await expect(page.get_by_label("Add to the library as")).to_have_value("")  # was for the one alone
+        # The choice was for that link only.
+        await expect(page.get_by_label("Add to the library as")).to_have_value("")
     [task] = api.tasks.values()
     assert task["request"]["outputs"] == ["audio", "subtitles"]
     assert task["request"]["subtitles"] == {"languages": ["en"]}
@@ -773,7 +783,9 @@ async def test_the_button_that_replaces_a_pressed_one_has_the_focus(
 async def test_the_focus_moves_to_no_other_control_by_itself(
     api: FakeApi, open_page: OpenPage, stage: str
 ) -> None:
-    """What is pressed without looking would be another thing than what was meant."""
+    """A reader who presses a key without looking would press another control than the one that had the
+    focus.
+    """
     await api.put("a", "download")
     async with open_page(api.url) as page:
         await row(page, "a").get_by_role("button", name="暂停").focus()
@@ -875,7 +887,7 @@ async def test_an_action_that_came_too_late_is_explained_in_the_row(
 ) -> None:
     await api.put("a", "download")
     async with open_page(api.url) as page:
-        api.tasks["a"] |= {"stage": "completed", "status": "completed"}  # and nobody was told
+        api.tasks["a"] |= {"stage": "completed", "status": "completed"}  # the page is not told of this change
         await row(page, "a").get_by_role("button", name="暂停").click()
         await expect(row(page, "a")).to_contain_text("It has ended already.")
         await expect(page.locator("#news")).to_have_text("It has ended already.")
@@ -900,7 +912,7 @@ async def test_a_row_that_is_opened_shows_everything_and_its_log(api: FakeApi, o
         files_of = row(page, "a").locator(".files")
         await expect(files_of.get_by_role("link", name="保存")).to_have_text(["保存视频", "保存音频"])
         await expect(files_of.get_by_role("button", name="播放")).to_have_count(2)
-        for text in ("Bread", "Baker", "处理完成！"):  # the row says it
+        for text in ("Bread", "Baker", "处理完成！"):  # the row above shows these texts already
             await expect(row(page, "a").locator(".details").get_by_text(text)).to_have_count(0)
         await choose(page, "a", "日志")
         await expect(row(page, "a").locator("pre")).to_contain_text("[info] https://videos.example")

@@ -1,4 +1,4 @@
-"""Podcast feeds are read by the XML parser of a browser, which is another one than Python's."""
+"""Podcast feeds are read by the XML parser of a browser, which differs from Python's."""
 
 import pytest
 from playwright.async_api import Browser

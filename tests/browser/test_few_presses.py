@@ -1,6 +1,6 @@
-"""What readers come for, each with few presses, as the page counts them: after the paste, or from the row.
+"""Frequent jobs take few presses, which the page counts from the paste or from the row.
 
-Words that are typed, and the ticks and marks that say which, count nothing.
+Typed words do not count, nor do ticks and marks that choose entries.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _FILES = {"files": {"video": "/api/download/film.mp4"}, "file_info": {"video": {
 
 
 class Reader:
-    """A page, and by what its reader acts: `mouse`, `keys` or `touch`."""
+    """Works on a page by `means`: with the mouse, the keys, or touch."""
 
     def __init__(self, page: Page, api: FakeApi, means: str) -> None:
         self.page, self.api, self.means = page, api, means
@@ -47,7 +47,8 @@ class Reader:
     async def paste(self, link: str, verb: str) -> None:
         self.api.looks.setdefault(link, {"title": "Bread", "duration": 60})
         await self.box.fill(link)
-        await expect(self.draft).not_to_contain_text("Checking")  # its verb stays as it is from now on
+        # From now on the verb of the draft does not change.
+        await expect(self.draft).not_to_contain_text("Checking")
         await expect(self.draft.locator("[data-part=verb]")).to_have_text(verb)
         await expect(self.draft.locator("[data-part=verb]")).to_be_enabled()
 
@@ -71,9 +72,7 @@ async def link_to_file(reader: Reader) -> None:
         await reader.press(reader.draft.locator("[data-part=verb]"))
     await expect(page.locator(".row")).to_have_count(1)
     [name] = api.tasks
-    await page.mouse.move(
-        1, 1
-    )  # a button that takes another's place under the pointer is not pressed by mistake
+    await page.mouse.move(1, 1)  # a button that comes under the pointer is not pressed by mistake
     await api.put(name, "completed", **_FILES)
     save = row(page, name).get_by_role("link", name="Save video")
     await expect(save).to_be_visible()
@@ -210,7 +209,7 @@ async def delete_50_old(reader: Reader) -> None:
 
 
 async def mark(reader: Reader, task_id: str) -> None:
-    """Begin a selection: by the mark of a row, or by a long touch."""
+    """Begin a selection with the mark of a row, or with a long touch."""
     element = row(reader.page, task_id)
     if reader.means == "mouse":
         await element.hover()
@@ -236,7 +235,7 @@ async def onto_a_phone(reader: Reader) -> None:
 
 
 Way = Callable[[Reader], Awaitable[None]]
-WAYS: dict[Way, int] = {  # -> more presses than are usual
+WAYS: dict[Way, int] = {  # a way to do a job -> presses that it takes beyond the usual number
     link_to_file: 0,
     three_of_twelve: 0,
     mp3: 0,
@@ -265,7 +264,7 @@ async def test_what_readers_come_for_takes_few_presses(open_page: OpenPage, mean
             async with open_api() as api:
                 await page.goto(api.url_elsewhere)
                 await page.locator("#connection[data-state=live]").wait_for()
-                await page.mouse.move(1, 1)  # what is pointed at holds the list
+                await page.mouse.move(1, 1)  # the list holds its changes while the pointer is on it
                 await way(Reader(page, api, means))
                 presses[way.__name__] = await page.evaluate("presses") - more
         assert {name: count for name, count in presses.items() if not 0 < count <= MOST[means]} == {}

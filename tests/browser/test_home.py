@@ -1,4 +1,6 @@
-"""At home on the device: installed, shared to, opened although the server is away."""
+"""The page as an app on the device: installed, as a target for shared links, and opened while the server is
+away.
+"""
 
 import json
 
@@ -10,7 +12,7 @@ from tests.fakes.api import FakeApi, open_api
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
 _LOOK_AWAY = "Object.defineProperty(document, 'hidden', { get: () => true, configurable: true })"
-# No headless browser shows notices: what is heard is what it would be asked to show.
+# No headless browser shows notifications, so the test catches those that the page asks it to show.
 _AS_ON_A_PHONE = """() => {
     const refuse = function () { throw new TypeError("Illegal constructor") }
     const requestPermission = async () => "granted"
@@ -20,7 +22,7 @@ _AS_ON_A_PHONE = """() => {
     })
 }"""
 _TOLD = "globalThis.told"
-# And a click of a reader, which alone may focus a window.
+# A click by a reader, without which a script may not focus a window.
 _CLICK = """() => new Promise((done) => {
     const heard = []
     WindowClient.prototype.focus = async function () { heard.push("focus " + this.url) }
@@ -97,7 +99,7 @@ async def test_a_bookmark_brings_the_link_of_another_page(api: FakeApi, open_pag
         await page.get_by_role("button", name="菜单").click()
         await page.get_by_role("menuitem", name="设置").click()
         link = page.get_by_role("link", name="用 Clipwire 下载")
-        await link.click()  # does nothing here
+        await link.click()  # a click on this page does nothing
         script = await link.get_attribute("href") or ""
         await page.goto(api.url + "healthz?a=1&b=2")
         async with page.expect_navigation():

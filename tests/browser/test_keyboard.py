@@ -1,4 +1,4 @@
-"""A whole session by the keyboard alone: all that `?` lists, and the focus is never lost."""
+"""A whole session with the keyboard only: all keys that `?` lists work, and the focus is never lost."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ _WHERE = """() => {
 
 
 class Keys:
-    """Presses keys, and sees after each that something has the focus."""
+    """Presses keys, and checks after each that some element has the focus."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
@@ -31,7 +31,9 @@ class Keys:
             assert await self.where(), key
 
     async def where(self) -> str:
-        """The row's id, with the control in it that has the focus; or what another is called; "": nowhere."""
+        """Return what has the focus: the id of a row with its control, the name of another element, or "" if
+        nothing has it.
+        """
         found: str = await self._page.evaluate(_WHERE)
         return found
 
@@ -45,7 +47,7 @@ async def test_keys_do_the_same_while_caps_lock_is_on(api: FakeApi, open_page: O
     await api.put("a")
     async with open_page(api.url, locale="en-US") as page:
         await row(page, "a").focus()
-        await page.keyboard.press("X")  # as it is told then: without Shift
+        await page.keyboard.press("X")  # with Caps Lock on, the key reports a capital letter without Shift
         await expect(row(page, "a")).to_have_attribute("data-selected", "")
         await page.keyboard.press("Shift+X")
         await expect(row(page, "a")).to_have_attribute("data-selected", "")
@@ -68,7 +70,8 @@ async def test_who_presses_what_an_empty_list_offers_keeps_a_place(api: FakeApi,
         await api.remove("a")
         await expect(page.locator("#from-elsewhere")).to_be_visible()
         await page.locator("#from-elsewhere").focus()
-        await keys.press("Shift+Tab", "Tab")  # a focus of the keyboard, not of a script
+        # Moves the focus by keys, which a browser treats otherwise than a script's focus.
+        await keys.press("Shift+Tab", "Tab")
         assert await keys.where() == "from-elsewhere"
         await api.put("b")
         await expect(row(page, "b")).to_be_visible()
@@ -89,7 +92,7 @@ async def test_a_link_is_sent_followed_saved_played_and_deleted_by_keys_alone(
         await keys.press("Enter")
         await expect(page.locator(".row")).to_have_count(2)
         [new] = api.tasks.keys() - {"old"}
-        await keys.press("ArrowDown")  # out of the field, and on to the list
+        await keys.press("ArrowDown")  # from the field to the first row of the list
         assert await keys.where() == new
         await api.put(new, "download", video_info={"title": "New"}, downloaded_bytes=30_000_000)
         await expect(row(page, new)).to_contain_text("30 MB")
@@ -104,7 +107,7 @@ async def test_a_link_is_sent_followed_saved_played_and_deleted_by_keys_alone(
         await expect(page.get_by_role("menuitem", name="Cancel")).to_be_visible()
         await keys.press("ArrowDown", "End", "Escape")
         assert await keys.where() == f"{new} more"
-        await keys.press("l")  # also on a control of the row
+        await keys.press("l")  # the key works also on a control of the row
         await expect(row(page, new).locator("pre")).to_be_visible()
         await keys.press("k")
         await keys.press("Enter", "Enter")
@@ -149,7 +152,7 @@ async def test_a_link_is_sent_followed_saved_played_and_deleted_by_keys_alone(
         await page.clock.run_for(11_000)
         while new in api.tasks:
             await asyncio.sleep(0)
-        assert await keys.where()  # while the focus is in the list, what was deleted keeps its place
+        assert await keys.where()  # while the focus is in the list, a deleted row keeps its place
         await keys.press("j")
         assert await keys.where() == "old"
         await keys.press("n")
@@ -186,7 +189,8 @@ async def test_a_row_is_one_stop_and_its_controls_are_reached_from_it(
         await page.locator("#links").fill("https://a.example/1\nhttps://a.example/2")
         await page.keyboard.press("Home")
         await page.keyboard.press("Control+Home")
-        await page.keyboard.press("ArrowDown")  # to the next line of the box, and from its end to the list
+        # Down goes to the next line of the box; only at the end of the box does it go to the list.
+        await page.keyboard.press("ArrowDown")
         assert await keys.where() == "links"
         await page.keyboard.press("Control+End")
         await page.keyboard.press("ArrowDown")

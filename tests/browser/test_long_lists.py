@@ -1,4 +1,6 @@
-"""Thousands of tasks: all can be reached, few are in the document, and nothing jumps."""
+"""A list of thousands of tasks: every task can be reached, few rows are in the document, and nothing
+jumps.
+"""
 
 import asyncio
 import base64
@@ -41,7 +43,9 @@ _FIRST_OF_GAPS = """() => {
 
 
 async def has_titles(page: Page, expected: list[str]) -> None:
-    """Of rows and gaps together; gaps get theirs a moment after they came."""
+    """Wait until rows and gaps together have these titles; a gap gets its titles a moment after it
+    appears.
+    """
     while await titles(page) != expected:
         await asyncio.sleep(0.05)
 
@@ -69,11 +73,12 @@ async def test_5000_tasks_are_all_reached_by_scrolling_with_few_nodes(
             assert await page.locator(".row").count() <= MOST_ROWS
             await has_titles(page, newest_first)
         assert await count_nodes(session) < MOST_NODES
-        assert len([request for request in api.requests if "cursor=" in request]) == 25  # full pages
+        # Every request was for a full page.
+        assert len([request for request in api.requests if "cursor=" in request]) == 25
 
 
 async def test_a_task_that_is_far_down_is_found_by_its_title(api: FakeApi, open_page: OpenPage) -> None:
-    """As the browser's own search in the page does it."""
+    """The browser's own search in the page finds it."""
     await api.put_many(150)
     await api.put("bread", "completed", video_info={"title": "How to bake bread"})
     await api.put_many(150)
@@ -87,7 +92,7 @@ async def test_a_task_that_is_far_down_is_found_by_its_title(api: FakeApi, open_
 
 
 async def test_no_title_of_a_gap_stands_where_another_row_would_be(api: FakeApi, open_page: OpenPage) -> None:
-    """Not even before titles are written: the browser's search would lead there."""
+    """Not even before the gap has its titles: the browser's search would lead to the wrong place."""
     await api.put_many(300)
     newest_first = [task["url"].removeprefix("https://") for task in reversed(api.tasks.values())]
     async with open_page(api.url, viewport=DESKTOP) as page:
@@ -132,7 +137,8 @@ async def test_the_keyboard_goes_through_a_list_longer_than_the_document(
         await page.keyboard.press("Shift+Tab")
         await scroll_to(page, 0)
         assert await page.evaluate("document.activeElement.closest('.row').dataset.id") == "task-0001"
-        await page.keyboard.press("Shift+Tab")  # on from where the focus is, not from what is in sight
+        # The focus moves on from the focused row, not from the rows in sight.
+        await page.keyboard.press("Shift+Tab")
         await expect(row(page, "task-0001")).to_be_in_viewport()
 
 
@@ -140,7 +146,7 @@ async def test_the_keyboard_goes_through_a_list_longer_than_the_document(
 async def test_what_is_read_stays_where_it_is_while_tasks_come_and_go_above(
     api: FakeApi, open_page: OpenPage, native: str
 ) -> None:
-    """Also in a browser that does not hold what is in sight by itself."""
+    """Also in a browser that does not anchor the scroll position by itself."""
     await api.put_many(200)
     async with open_page(api.url, viewport=DESKTOP) as page:
         await page.evaluate("value => (document.documentElement.style.overflowAnchor = value)", native)
@@ -150,7 +156,7 @@ async def test_what_is_read_stays_where_it_is_while_tasks_come_and_go_above(
         await api.put_many(1)
         await api.put("new too", "completed")
         await api.remove("task-0195")
-        await api.put("new", "download")  # stands on top of all
+        await api.put("new", "download")  # this task is listed above all others
         await expect(page).to_have_title("1 个进行中 – Clipwire")
         await page.evaluate("() => new Promise((done) => setTimeout(done, 300))")
         assert await in_sight(page) == before
@@ -159,21 +165,22 @@ async def test_what_is_read_stays_where_it_is_while_tasks_come_and_go_above(
 async def test_an_opened_row_that_comes_back_into_sight_shows_what_its_task_has_become(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    """While rows are held, the list is shown with the tasks as they were."""
+    """While rows are held, the list shows the tasks as they were."""
     await api.put_many(150, files={"video": "/api/download/v.mp4", "audio": "/api/download/old.mp3"})
     async with open_page(api.url) as page:
         first, _, third = (await shown(page))[:3]
         await row(page, first).locator("[data-action=open]").click()
         save = row(page, first).get_by_role("link", name="保存音频")
         await expect(save).to_have_attribute("href", re.compile("old.mp3$"))
-        # The row with the focus stays in the document, with its neighbours.
+        # The focused row stays in the document, and so do its neighbours.
         await row(page, third).locator("[data-action=open]").focus()
         await scroll_to(page, 6_000)
         await expect(row(page, first)).to_have_count(0)
         files = {"video": "/api/download/v.mp4", "audio": "/api/download/new.mp3"}
         await api.put(first, "completed", files=files)
         await api.put("another", "download")
-        await expect(page).to_have_title("1 个进行中 – Clipwire")  # both are known to the page
+        # The title shows that the page knows both tasks.
+        await expect(page).to_have_title("1 个进行中 – Clipwire")
         await scroll_to(page, 0)
         await expect(save).to_have_attribute("href", re.compile("new.mp3$"))
 

@@ -1,4 +1,4 @@
-"""Languages, sizes and prefixes; and that nothing a stranger wrote becomes more than text."""
+"""Languages, sizes of the window and path prefixes; and texts of strangers stay texts."""
 
 import pytest
 from playwright.async_api import expect
@@ -35,7 +35,8 @@ async def test_the_switch_changes_all_words_those_of_the_server_too_and_is_remem
         await expect(row(page, "a").get_by_role("button", name="Pause")).to_be_visible()
         await expect(page).to_have_title("1 in progress – Clipwire")
         await api.put("a", "convert")
-        await expect(row(page, "a")).to_contain_text("Converting...")  # the socket knows as well
+        # Messages over the socket have the language, too.
+        await expect(row(page, "a")).to_contain_text("Converting...")
         await page.reload()
         await expect(row(page, "a")).to_contain_text("Converting...")
         await expect(page.locator("html")).to_have_attribute("lang", "en")
@@ -71,7 +72,7 @@ async def test_a_phone_shows_all_without_scrolling_sideways(
         await page.locator("#choices .more").click()
         await page.locator("textarea").fill("https://a.example/" + "y" * 400)
         await page.locator("#tasks").evaluate("list => list.scrollIntoView()")
-        for name in ("c", "b", "a"):  # the last one is surely still in the document
+        for name in ("c", "b", "a"):  # from the bottom: the last row is surely in the document
             await row(page, name).get_by_role("heading").click()
         await expect(row(page, "a").locator("dl")).to_be_visible()
         over = await page.evaluate(
@@ -90,7 +91,7 @@ async def test_the_button_covers_no_link_however_many_there_are(
     async with (
         open_page(api.url, viewport={"width": width, "height": 740}) as page,
     ):
-        for count in (2, 3, 12):  # one link has its button in its row
+        for count in (2, 3, 12):  # one link alone has its button in its own row
             links = [f"https://a.example/{n}/{'x' * 100}" for n in range(count)]
             await page.locator("textarea").fill("\n".join(links))
             box = await page.locator("textarea").bounding_box()
@@ -135,7 +136,7 @@ async def test_the_page_lives_under_a_prefix(open_page: OpenPage) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_quiet_text_is_legible(api: FakeApi, open_page: OpenPage, scheme: str) -> None:
-    """WCAG AA: 4.5 to 1, also for the least important words."""
+    """WCAG AA demands a contrast of 4.5 to 1, also for the least important words."""
     await api.put("a", "failed", error="e", hint="h")
     await api.put("b", "completed", files={"video": "/v.mp4"})
     async with open_page(api.url, color_scheme=scheme) as page:

@@ -1,4 +1,4 @@
-"""What is done with many tasks at once, by the keyboard alone, and what the page's address keeps."""
+"""Actions on many tasks at once, with the keyboard only; and what the address of the page remembers."""
 
 import asyncio
 
@@ -36,7 +36,7 @@ async def test_several_are_selected_by_marks_by_shift_and_all_of_them_by_a_key(
         await expect(bar).to_contain_text("5 selected")
         await page.keyboard.press("Escape")
         await expect(bar).to_be_hidden()
-        await page.reload()  # which is when deletions are asked for at the latest
+        await page.reload()  # a reload sends the deletions that the page has put off
         await expect(page.locator(".row")).to_have_count(3)
         assert sorted(api.tasks) == ["a", "c", "e"]
 
@@ -178,7 +178,7 @@ async def test_a_pause_by_anybody_is_said_in_every_tab_of_which_one_waits_for_it
         tabs = [
             page,
             *[await page.context.new_page() for _ in range(7)],
-        ]  # more than a browser has connections
+        ]  # more tabs than a browser has connections to one server
         for tab in tabs[1:]:
             await tab.goto(api.url)
             await tab.locator("#tasks[data-listed]").wait_for(state="attached")
@@ -188,7 +188,8 @@ async def test_a_pause_by_anybody_is_said_in_every_tab_of_which_one_waits_for_it
             await api.pause(is_paused)
             for tab in (*tabs, elsewhere):
                 await expect(tab.locator("#paused")).to_be_visible(visible=is_paused)
-        await tabs.pop().close()  # the one that waited: another goes on
+        # Closes the tab whose request waits; another tab must then wait in its place.
+        await tabs.pop().close()
         while api.held != 2:
             await asyncio.sleep(0.02)
         await page.get_by_role("button", name="Menu").click()
@@ -222,7 +223,7 @@ async def test_what_applies_to_the_selected_is_offered_with_how_many_it_applies_
         )
         await expect(bar.get_by_role("link", name="Save 1 as a zip")).to_be_visible()
         await bar.get_by_role("button", name="Resume 1").hover()
-        await api.put("c", "queued")  # and nothing moves below the pointer
+        await api.put("c", "queued")  # no button below the pointer moves
         await expect(bar.get_by_role("button", name="Resume 0")).to_be_disabled()
         await bar.get_by_role("button", name="Pause 2").click()
         await expect(page.locator(".row[data-stage=paused]")).to_have_count(2)

@@ -1,4 +1,4 @@
-"""What nobody meant for the page: clicks that come twice, parts that do not come, answers that say no."""
+"""Mishaps: double clicks, scripts that do not load, and requests that the server refuses."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ async def _busy(route: Route) -> None:
 
 
 async def _without_server(route: Route) -> None:
-    """What a proxy says whose server is not there."""
+    """Answer as a proxy does whose server is away."""
     await route.fulfill(status=502, content_type="text/html", body="<h1>502 Bad Gateway</h1>")
 
 
@@ -55,7 +55,8 @@ async def test_the_second_click_of_a_double_one_does_not_take_back_the_first(
             await page.mouse.down(click_count=click)
             await page.mouse.up(click_count=click)
             await expect(row(page, "a").get_by_role("button", name="继续")).to_be_visible()
-        await row(page, "a").get_by_role("button", name="更多").click()  # what it says is asked for by now
+        # By now the page has sent what the clicks asked for.
+        await row(page, "a").get_by_role("button", name="更多").click()
         assert [request.split("?")[0] for request in api.requests if request.startswith("POST")] == [
             "POST /api/tasks/a/pause"
         ]
@@ -184,7 +185,8 @@ async def test_a_part_that_did_not_come_is_said_and_asked_for_again(
 ) -> None:
     await api.put("a", "completed", files={"video": "/v.mp4"}, file_info={"video": {"type": "video/mp4"}})
     async with open_page(api.url, locale="en-US") as page:
-        comes = asyncio.Event()  # the route stays: a request while one is taken away may never be answered
+        # The route is kept: a request that comes while a route is removed may never be answered.
+        comes = asyncio.Event()
         await page.route(
             f"**/static/{part}?*", lambda route: route.continue_() if comes.is_set() else route.abort()
         )
@@ -202,7 +204,7 @@ async def test_enter_that_ends_a_word_of_an_input_method_sends_nothing(
     async with open_page(api.url) as page:
         box = page.get_by_role("textbox", name="链接")
         await box.fill("https://videos.example/1")
-        for how in ({"isComposing": True}, {"keyCode": 229}):  # Safari tells of the latter alone
+        for how in ({"isComposing": True}, {"keyCode": 229}):  # Safari sends only the latter
             event = {"key": "Enter", "bubbles": True, "cancelable": True, **how}
             await box.evaluate("(box, how) => box.dispatchEvent(new KeyboardEvent('keydown', how))", event)
         await expect(box).to_have_value("https://videos.example/1")
@@ -228,7 +230,7 @@ async def test_enter_that_ends_a_word_of_an_input_method_saves_no_preset(
 
 
 async def test_many_links_leave_the_box_by_few_changes_of_its_text(api: FakeApi, open_page: OpenPage) -> None:
-    """Each costs a look at the whole text: a thousand stopped the page for seconds."""
+    """Each change of the text is read as a whole: a thousand changes stopped the page for seconds."""
     links = "\n".join(f"https://videos.example/{number}" for number in range(1_000))
     async with open_page(api.url) as page:
         box = page.get_by_role("textbox", name="链接")

@@ -1,4 +1,4 @@
-"""What a phone of 320 px, or a row that has little room, says all the same, and where it says it."""
+"""What the page shows on a phone of 320 px, and in rows with little room."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -114,7 +114,7 @@ async def test_controls_stand_apart_and_in_line(browser: Browser) -> None:
 async def test_the_mark_of_the_connection_is_full_in_forced_colours(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    """On a phone there are no words beside it while all is well."""
+    """On a phone the mark has no words beside it while the connection is good."""
     async with open_page(api.url, forced_colors="active", **_NARROW) as page:
         mark = page.locator("#connection[data-state=live]")
         await expect(mark).to_be_attached()
@@ -135,7 +135,7 @@ _REACH = """(e) => {
 
 
 async def test_a_rows_subscription_and_what_folds_are_easy_to_hit(browser: Browser) -> None:
-    """They are a line of small text, and the row is no higher for that."""
+    """Both are a line of small text with a large area to press, which does not make the row higher."""
     async with seen(browser, SCENES["rows-of-subscription"], **PHONE, locale="en-US") as page:
         for name in (".origin", ".fold"):
             control = page.locator(name).first
@@ -168,7 +168,7 @@ async def test_facts_without_room_go_as_a_whole(browser: Browser) -> None:
         assert await facts.count() > 3
         assert await facts.evaluate_all(_CUT_FACTS) == []
         lines = await facts.evaluate_all("all => all.map((e) => getComputedStyle(e).display)")
-        assert set(lines) == {"block"}  # nothing ends in dots
+        assert set(lines) == {"block"}  # no fact is cut with an ellipsis
 
 
 async def test_the_options_always_in_sight_are_beside_more_and_not_below_their_arrows(
@@ -180,11 +180,11 @@ async def test_the_options_always_in_sight_are_beside_more_and_not_below_their_a
             assert await select.evaluate("e => getComputedStyle(e).textOverflow") == "ellipsis"
             around = await box(select)
             assert around["top"] <= more["top"] + 4 <= around["bottom"]
-            assert around["width"] >= 120  # the words, and the arrow
+            assert around["width"] >= 120  # wide enough for the words and the arrow
 
 
 async def test_the_state_of_an_entry_without_other_facts_stands_under_its_title(browser: Browser) -> None:
-    """A word of one Chinese character would fit beside it."""
+    """A Chinese word of one character would fit beside the title."""
     async with seen(browser, SCENES["subscription"], **PHONE, locale="zh-CN") as page:
         entries = page.locator(".follow-items li")
         await entries.locator(".facts").evaluate_all("all => all.forEach((facts) => facts.replaceChildren())")

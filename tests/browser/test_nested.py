@@ -1,4 +1,4 @@
-"""A list is one row: its entries stand under it, in their order, and are loaded when it is unfolded."""
+"""A list of entries is one row of the page: unfolding it loads its entries, in their order, below it."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def fill(api: FakeApi, count: int, failed: int = 0) -> None:
-    """A list of so many entries, of which the last have failed."""
+    """Put a list of `count` entries, the last `failed` of which have failed."""
     counts = {"total": count, "completed": count - failed, "failed": failed}
     ended = {"completed_at": "2025-03-01T13:00:00Z"}
     await api.put("list", "completed", entries=counts, video_info={"title": "Bread"}, **ended)
@@ -98,14 +98,14 @@ async def test_the_entries_of_an_opened_list_are_searched_where_they_stand(
         await row(page, "list").get_by_role("button", name="Bread").click()
         await expect(row(page, "e0")).to_be_visible()
         search = page.get_by_role("searchbox", name="Search these entries")
-        await search.fill("ﬁlm 1")  # which letters are the same is for the server to say
+        await search.fill("ﬁlm 1")  # the server decides which letters count as equal
         await shows(page, "list", "e1", "e10", "e11")
         status = row(page, "list").get_by_role("status")
         await expect(status).to_have_text("3 of 12 entries")
         await expect(search).to_be_focused()
         await expect(row(page, "e10")).to_have_attribute("aria-posinset", "2")
         await expect(row(page, "e10")).to_have_attribute("aria-setsize", "3")
-        # What changes does not bring the others back, and what is found is acted on like any entry.
+        # A change of a found entry leaves the others hidden, and a found entry has all actions.
         await api.put("e10", "download", playlist_id="list", video_info={"title": "Film 10"})
         await expect(row(page, "e10")).to_have_attribute("data-stage", "download")
         await page.keyboard.press("?")
@@ -163,7 +163,8 @@ async def test_a_list_of_500_is_unfolded_and_read_and_few_of_its_rows_are_in_the
         await expect(row(page, "e499")).to_be_visible()
         await choose(page, "e499", "Select")
         await expect(page.get_by_role("toolbar")).to_contain_text("1 selected")
-        await page.keyboard.press("Escape")  # while something is selected a click selects
+        # While something is selected, a click selects instead of unfolding.
+        await page.keyboard.press("Escape")
         await scroll_to(page, 0)
         await row(page, "list").get_by_role("button", name="Bread").click()
         await shows(page, "list")

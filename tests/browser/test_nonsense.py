@@ -1,4 +1,4 @@
-"""What nobody means: answers that make no sense, a browser that stores nothing, odd addresses and clocks."""
+"""Nonsense: answers without sense, a browser that stores nothing, odd addresses and clocks."""
 
 import json
 import re
@@ -99,7 +99,7 @@ async def test_a_browser_that_stores_nothing_only_forgets(api: FakeApi, open_pag
         await page.locator("#choices .more").click()
         await page.locator("#options").get_by_text("存为预设").click()
         name = page.get_by_role("textbox", name="预设名称")
-        await expect(name).to_be_focused()  # a moment after it is shown
+        await expect(name).to_be_focused()  # the field gets the focus a moment after it is shown
         await page.keyboard.type("mine")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("alert").get_by_text("未能保存")).to_be_visible()
@@ -167,7 +167,7 @@ async def test_entries_that_are_deleted_elsewhere_leave_an_opened_list(
         await shows(page, "list", "e0", "e2")
         await expect(row(page, "e2")).to_have_attribute("aria-posinset", "2")
         await row(page, "e2").focus()
-        await api.remove("e2")  # it has the focus
+        await api.remove("e2")  # this row has the focus
         await expect(row(page, "e2")).to_have_attribute("data-leaving", "deleted")
         await api.remove("e0")
         await api.remove("list")
@@ -187,7 +187,7 @@ async def test_a_page_that_comes_back_from_the_history_is_as_true_as_before(
         await expect(row(page, "a")).to_have_attribute("data-leaving", "undo")
         await lose_deletions(page)
         await page.evaluate(_COME_BACK)
-        # It was not deleted, and so it is there again.
+        # The deletion failed, so the row is shown again.
         await expect(row(page, "a")).to_have_attribute("data-leaving", "")
         await page.unroute("**/api/tasks/actions*")
         await row(page, "a").focus()
@@ -250,7 +250,7 @@ async def test_a_link_that_cannot_be_looked_at_has_the_words_of_a_task_that_fail
         await page.unroute("**/api/info?*")
         await page.route("**/api/info?*", lambda route: route.abort())
         await box.fill("https://nowhere.example/2")
-        await expect(facts).to_have_text("")  # the page says it once
+        await expect(facts).to_have_text("")  # the error is shown in one place only
 
 
 async def test_a_thousand_links_are_read_once_for_each_change(api: FakeApi, open_page: OpenPage) -> None:

@@ -1,4 +1,5 @@
-"""The main job in Firefox, and in WebKit, of which Safari is made: send a link, follow it, save its file.
+"""Sending a link, following its task and saving its file work in Firefox, and in WebKit, on which Safari is
+built.
 
 Firefox is driven by WebDriver BiDi, WebKitGTK's `MiniBrowser` by WebDriver.
 """
@@ -26,7 +27,7 @@ from tests.tools import without
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.long]
 Evaluate = Callable[[str], Awaitable[Any]]
 _PREFERENCES = {
-    "browser.download.folderList": 2,  # the folder of `browser.download.dir`
+    "browser.download.folderList": 2,  # downloads go to the folder of `browser.download.dir`
     "browser.download.always_ask_before_handling_new_types": False,
     "browser.download.alwaysOpenPanel": False,
     "browser.shell.checkDefaultBrowser": False,
@@ -75,7 +76,7 @@ async def firefox(folder: Path, downloads: Path) -> AsyncIterator[Evaluate]:
                 async for message in ws:
                     answer = message.json()
                     if answer.get("id") == number:
-                        return answer.get("result")  # none of a document that is just left
+                        return answer.get("result")  # there is no result if the page was just left
                 raise AssertionError("Firefox has gone")
 
             await ask("session.new", capabilities={})
@@ -107,7 +108,7 @@ async def webkit(folder: Path, downloads: Path) -> AsyncIterator[Evaluate]:
         display = (await screen.stdout.readline()).decode().strip()
         (folder / "user-dirs.dirs").write_text(f'XDG_DOWNLOAD_DIR="{downloads}"\n')
         env = {**os.environ, "DISPLAY": f":{display}", "HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
-        # Neither a container nor a virtual screen has what its sandbox and its graphics want.
+        # WebKit's sandbox and graphics do not work in a container or on a virtual screen.
         env |= {"WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS": "1", "WEBKIT_DISABLE_DMABUF_RENDERER": "1"}
         port = free_port()
         driver = await asyncio.create_subprocess_exec(
@@ -118,7 +119,7 @@ async def webkit(folder: Path, downloads: Path) -> AsyncIterator[Evaluate]:
             async def ask(method: str, path: str, **body: Any) -> Any:
                 async with session.request(method, path, json=body if method == "POST" else None) as answer:
                     value = (await answer.json())["value"]
-                    return value if answer.ok else None  # none of a document that is just left
+                    return value if answer.ok else None  # there is no value if the page was just left
 
             while True:
                 try:
@@ -153,9 +154,9 @@ async def _until(evaluate: Evaluate, script: str) -> Any:
 
 
 async def _load(evaluate: Evaluate, script: str) -> None:
-    """Leave the document, and wait for the list of the next one."""
+    """Leave the page by `script`, and wait for the list of the new page."""
     await evaluate(f"void (document.documentElement.dataset.left = 'yes', {script})")
-    # A document that has just begun has no element yet.
+    # A page that has just begun to load has no root element yet.
     await _until(evaluate, "Boolean(document.documentElement) && !document.documentElement.dataset.left")
     await _until(evaluate, "Boolean(document.querySelector('#tasks[data-listed]'))")
 
@@ -184,7 +185,7 @@ async def test_a_link_is_sent_followed_and_its_file_saved(
             assert seen & {"queued", "info", "download", "convert"}
             if name == "Cake":
                 await _load(evaluate, "location.reload()")
-            await asyncio.sleep(0.4)  # a button that has just come takes no click for 350 ms
+            await asyncio.sleep(0.4)  # a button ignores clicks in the first 350 ms after it has appeared
             assert await evaluate("window.faults ?? []") == []
             await evaluate(_SAVE)
             saved = downloads / f"{name}.mp4"

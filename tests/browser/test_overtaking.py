@@ -1,4 +1,4 @@
-"""Requests and answers that overtake each other: what was sent or chosen last holds."""
+"""Requests and answers overtake each other: the last thing that was sent or chosen counts."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,9 +18,10 @@ ENGLISH = {"locale": "en-US"}
 async def hold(
     page: Page, pattern: str, method: str = "GET", times: int = 1
 ) -> tuple[asyncio.Event, Callable[[], Awaitable[None]]]:
-    """Have the next requests to `pattern` answered, and their answers kept back until they are let go.
+    """Let the server answer the next requests to `pattern`, but hold the answers back until the returned
+    function is called.
 
-    The event is set once the first of them has its answer.
+    The returned event is set once the first of the requests has its answer.
     """
     is_answered, may_go = asyncio.Event(), asyncio.Event()
     left = times
@@ -113,7 +114,7 @@ async def test_a_pause_is_not_taken_back_by_what_was_asked_before_it(
     async with open_page(api.url, **ENGLISH) as page:
         await page.locator("#filter[data-counted]").wait_for(state="attached")
         is_answered, let_go = await hold(page, "**/api/queue?*")
-        await api.put("b", "completed")  # so that the page counts again
+        await api.put("b", "completed")  # makes the page count the tasks again
         await is_answered.wait()
         await page.locator("#menu").click()
         await page.get_by_role("menuitem", name="Pause the queue").click()
@@ -125,7 +126,9 @@ async def test_a_pause_is_not_taken_back_by_what_was_asked_before_it(
 
 
 async def put_list(api: FakeApi) -> list[str]:
-    """A list and its entries, of which no socket tells. Returns the ids as they stand on the page."""
+    """Put a list and its entries without sending them over the socket; return their ids in the order of the
+    page.
+    """
     counts = {"total": 3, "completed": 3, "failed": 0}
     ended = {"completed_at": "2025-03-01T13:00:00Z"}
     await api.put("list", "completed", entries=counts, video_info={"title": "Bread"}, **ended)

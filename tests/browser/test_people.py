@@ -1,4 +1,6 @@
-"""People on the page: the log-in, one's account, and what admins do; nothing of it where nobody was added."""
+"""People on the page: the log-in, one's own account, and the work of admins. A service without people shows
+none of this.
+"""
 
 import json
 import re
@@ -27,7 +29,7 @@ async def log_in(page: Page, name: str, password: str) -> None:
 
 
 async def choose(page: Page, name: str) -> None:
-    """By the keyboard, as far as the menu goes."""
+    """Choose an item of the page's menu by the keyboard."""
     await page.get_by_role("button", name="Menu").press("Enter")
     await page.get_by_role("menuitem", name=name, exact=True).press("Enter")
 
@@ -47,7 +49,9 @@ async def log_out(page: Page) -> None:
 async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
     tmp_path: Path, open_page: OpenPage
 ) -> None:
-    """A user: log-in, limit, token, log-ins, password. An admin: a new person, their end, whose is whose."""
+    """A user logs in, meets a limit, and changes token, log-ins and password; an admin adds and removes a
+    person, and sees whose tasks are whose.
+    """
     settings = {
         "CLIPWIRE_SERVER__TOKENS": json.dumps([TOKEN]),
         "CLIPWIRE_ACCESS__SEPARATE_LISTS": "true",
@@ -78,8 +82,9 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
         await expect(page.get_by_role("alert").filter(has_text="Name or password is wrong")).to_be_visible()
         await log_in(page, "anna", PASSWORD)
         await expect(page.locator(".row")).to_have_count(1)
-        await expect(row(page, hers["task_id"])).not_to_contain_text("anna’s")  # all are hers
-        await expect(page.locator("#menu")).to_have_attribute("title", "anna")  # now all of the page is hers
+        # Her own tasks do not name her as their owner.
+        await expect(row(page, hers["task_id"])).not_to_contain_text("anna’s")
+        await expect(page.locator("#menu")).to_have_attribute("title", "anna")  # the whole page is hers now
         await page.get_by_role("button", name="Menu").click()
         await expect(page.get_by_role("menuitem", name="anna")).to_be_visible()
         await expect(page.get_by_role("menuitem", name="Pause the queue")).to_have_count(0)
@@ -99,7 +104,7 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
         account = page.get_by_role("dialog", name="anna")
         await expect(account).to_contain_text("Waiting downloads1 of 1")
         await account.get_by_label("What it is for").fill("phone")
-        await page.keyboard.press("Escape")  # which drops nothing
+        await page.keyboard.press("Escape")  # Escape drops no input
         await expect(account.get_by_label("What it is for")).to_have_value("phone")
         await account.get_by_label("What it is for").focus()
         await page.keyboard.press("Enter")
@@ -136,7 +141,7 @@ async def test_a_person_and_an_admin_do_on_the_page_all_that_concerns_people(
         await box.fill("http://127.0.0.9:9/for-anna.mp4")
         await page.keyboard.press("Enter")
         refused = page.locator("#problems")
-        await expect(refused).to_contain_text("anna: ")  # it is her limit
+        await expect(refused).to_contain_text("anna: ")  # anna has reached her own limit
         await ask("PATCH", "/api/people/anna", {"limits": {"max_waiting": 2}})
         await page.keyboard.press("Enter")
         made = page.locator(".row").filter(has_text="for-anna")
@@ -214,7 +219,7 @@ async def test_a_thousand_people_are_searched_and_shown_page_by_page(
         await expect(shown).to_have_count(1)
         await shown.click()
         await expect(people.get_by_role("heading", name="person-0777")).to_be_focused()
-        await page.go_back()  # as on a phone: to the list, which stays open
+        await page.go_back()  # Back, as on a phone, leads to the list of people, which stays open
         await expect(people.locator(".person:focus")).to_have_text(re.compile("person-0777"))
 
 
@@ -227,7 +232,7 @@ async def test_without_separate_lists_a_row_says_who_else_has_added_it(
     async with open_page(api.url, **ENGLISH) as page:
         await expect(row(page, "his")).to_contain_text("added by bob")
         await expect(row(page, "hers")).not_to_contain_text("added by")
-        await expect(page.locator(".owner")).to_have_count(0)  # that is for admins
+        await expect(page.locator(".owner")).to_have_count(0)  # only admins see the owner of each task
         await page.get_by_role("button", name="Menu").click()
         await expect(page.get_by_role("menuitem", name="Pause the queue")).to_be_visible()
 
@@ -247,7 +252,8 @@ async def test_the_log_in_leads_to_the_provider_and_says_why_it_let_nobody_in(
         await expect(page.get_by_role("alert")).to_be_hidden()
         await log_in(page, "anna", "sesame")
         await is_live(page)
-        refusal = {"status": 401, "json": {"code": "token_required"}}  # which does not say how one logs in
+        # This answer does not say how to log in.
+        refusal = {"status": 401, "json": {"code": "token_required"}}
         await page.route("**/api/queue/pause?*", lambda route: route.fulfill(**refusal))
         await choose(page, "Pause the queue")
         await expect(page.get_by_label("Name")).to_be_focused()

@@ -1,4 +1,6 @@
-"""The player: a film with subtitles, its sound with a cover, small in the corner while the list is used."""
+"""The player: it plays films with subtitles and sound with a cover, and becomes small while the list is
+used.
+"""
 
 from pathlib import Path
 
@@ -43,7 +45,7 @@ async def test_a_film_is_played_with_subtitles_and_its_sound_goes_on_in_the_corn
         await small.click()
         await expect(small).to_be_focused()
         assert await player.locator("audio").evaluate(PLAYS) > 0
-        await choose(page, task["task_id"], "日志")  # the list is used beside it
+        await choose(page, task["task_id"], "日志")  # a menu of the list is used while the player plays
         await expect(player.locator("audio")).to_be_visible()
         await small.focus()
         await page.keyboard.press("Escape")
@@ -87,7 +89,7 @@ async def test_a_film_is_watched_in_the_player_while_it_comes(
         assert (await service.status(task_id))["stage"] == "download"
         await expect(
             player.get_by_role("button", name="发送到…")
-        ).to_be_hidden()  # there is no file to send yet
+        ).to_be_hidden()  # there is no finished file to send yet
         site.release()
         await service.wait(task_id)
         await video.evaluate(
@@ -169,7 +171,7 @@ async def test_an_opened_row_lists_the_links_to_its_files_and_revokes_them(
         await page.keyboard.press("Enter")
         links = row(page, "a").locator(".open-links")
         await links.wait_for(state="attached")
-        await expect(links).to_be_hidden()  # there are none
+        await expect(links).to_be_hidden()  # the task has no links
         await choose(page, "a", "Send to…")
         dialog = page.get_by_role("dialog", name="Send to…")
         await expect(dialog).to_contain_text("/links/a.video/signature")
@@ -205,4 +207,4 @@ async def test_the_last_place_that_a_file_was_sent_to_is_offered_first(
         await expect(dialog.get_by_role("radio", name="This device")).to_be_checked()
         await expect(dialog.get_by_role("link", name="Save video")).to_be_visible()
     assert api.placed == [("a", {"library": {"layout": "podcast"}})]
-    assert api.links == []  # no link is made that nobody can use
+    assert api.links == []  # no public link is made, since nobody could use it

@@ -1,4 +1,4 @@
-"""The numbers and the names that the page promises: how much fits, what stays, and what things are called."""
+"""The page keeps its promises: how many rows fit, what stays in its place, and how controls are called."""
 
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ _SHIFTS = """() => {
 
 
 async def whole_rows(page: Page) -> int:
-    """As many as are in sight from edge to edge."""
+    """Count the rows that are in sight as a whole."""
     count: int = await page.locator(".row > .line").evaluate_all(
         "rows => rows.filter((row) => row.getBoundingClientRect().bottom <= innerHeight).length"
     )
@@ -116,7 +116,7 @@ async def test_nothing_jumps_while_tasks_come_run_and_go(api: FakeApi, open_page
 
 
 def _worst_window(shifts: list[tuple[float, float]]) -> float:
-    """Cumulative layout shift: the worst session window, of at most 5 s with gaps below 1 s."""
+    """Return the cumulative layout shift: the worst session window, of at most 5 s with gaps below 1 s."""
     sums = [0.0]
     began = last = -1e9
     for at, value in shifts:
@@ -146,7 +146,7 @@ async def test_the_narrowest_screen_loses_nothing_of_header_and_filter(
         assert await page.evaluate(_CUT) == []
         filters = await page.locator("#filter").bounding_box()
         assert filters
-        assert filters["height"] <= 8 + 2 * 44  # two lines
+        assert filters["height"] <= 8 + 2 * 44  # the filters take at most two lines
 
 
 @pytest.mark.wide
@@ -212,7 +212,7 @@ async def test_targets_are_large_enough_for_a_thumb(api: FakeApi, open_page: Ope
 async def test_somebody_who_has_never_seen_it_downloads_plays_and_saves_by_the_keyboard(
     services: Services, media: Path, tmp_path: Path, open_page: OpenPage
 ) -> None:
-    """By what is visible and named alone; the focus is in the box at the beginning."""
+    """The test uses only visible things and their names; the focus is in the box at the beginning."""
     async with (
         open_site(media) as site,
         services.lend() as service,
@@ -236,7 +236,7 @@ async def test_somebody_who_has_never_seen_it_downloads_plays_and_saves_by_the_k
 
 
 async def _tab_to(page: Page, name: str) -> None:
-    """As somebody does who looks where the focus is: to a row, and along its controls."""
+    """Press keys as somebody does who watches the focus: from row to row, and along the controls of a row."""
     label = "document.activeElement.ariaLabel ?? document.activeElement.innerText"
     for _ in range(60):
         is_in_row = await page.evaluate("document.activeElement.matches('.row, .row .line *')")
@@ -246,5 +246,5 @@ async def _tab_to(page: Page, name: str) -> None:
         if (after or "").strip() == name:
             return
         if is_in_row and after == before:
-            await page.keyboard.press("Tab")  # that was the last control of the row
+            await page.keyboard.press("Tab")  # the last control of the row was reached
     raise AssertionError(f"{name} is not reached")

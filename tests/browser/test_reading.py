@@ -1,4 +1,6 @@
-"""A long list is read: each row is seen once, and what is loaded below the last row moves nothing."""
+"""A reader scrolls through a long list: each row is seen once, and rows that are loaded below move
+nothing.
+"""
 
 import asyncio
 import random
@@ -17,9 +19,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 PATIENCE = 90
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}}
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
-# Looks at each frame: a row that was there in the frame before stands at the same place of the document, and
-# the window goes down, by less than its height. `seen` are rows in the order in which they came into sight,
-# `again` those that came twice.
+# Checks each frame: a row of the frame before is at the same place of the document, and the window has moved
+# down, by less than its own height. `seen` has the rows in the order in which they came into sight, `again`
+# those that came into sight twice.
 _WATCH = """() => {
     window.watched = { seen: [], again: [], moved: [], jumps: [] }
     let [before, sight, y] = [new Map(), new Set(), scrollY]
@@ -55,7 +57,7 @@ _IS_AT_END = """() => scrollY + innerHeight >= document.documentElement.scrollHe
 
 
 async def fill(api: FakeApi, count: int) -> None:
-    """Tasks in all states, which ended in another order than they came in."""
+    """Put tasks in all states; they have ended in another order than they were added in."""
     chance, now = random.Random(7), datetime.now(UTC).replace(microsecond=0)
     for number in range(count):
         kind = chance.choices(("completed", "failed", "paused", "queued"), (5, 1, 3, 3))[0]
@@ -74,7 +76,9 @@ async def watched(page: Page) -> dict[str, Any]:
 
 
 async def read_to_the_end(page: Page, delta: int) -> None:
-    """Turn the wheel notch by notch. What the browser has not scrolled yet is a notch at most."""
+    """Turn the wheel notch by notch to the end of the list, and wait for each notch until the browser has
+    scrolled.
+    """
     await page.evaluate(_WATCH)
     wanted = 0
     while not await page.evaluate(_IS_AT_END):
@@ -122,7 +126,7 @@ BESIDE, ON, FOCUS = "beside the list", "on the list", "on the list, with the foc
 async def test_what_is_loaded_below_comes_at_once_and_moves_nothing(
     api: FakeApi, open_page: OpenPage, where: str, view: str, sort: dict[str, str]
 ) -> None:
-    await fill(api, 280)  # which come in three parts
+    await fill(api, 280)  # three pages of tasks
     async with open_page(api.url + view, **DESKTOP) as page:
         if where == FOCUS:
             await page.locator(".row").first.get_by_role("button").first.focus()
@@ -138,7 +142,8 @@ async def test_a_finger_reads_on_without_a_stop(api: FakeApi, open_page: OpenPag
         session = await page.context.new_cdp_session(page)
         await page.evaluate(_WATCH)
         while not (await page.evaluate(_IS_AT_END)):
-            moves = (("touchMove", y) for y in (*range(640, 39, -120), 40, 40))  # rests before it leaves
+            # The finger rests before it leaves the screen.
+            moves = (("touchMove", y) for y in (*range(640, 39, -120), 40, 40))
             for kind, y in (("touchStart", 660), *moves):
                 touch = {"type": kind, "touchPoints": [{"x": 180, "y": y}]}
                 await session.send("Input.dispatchTouchEvent", touch)
@@ -149,7 +154,7 @@ async def test_a_finger_reads_on_without_a_stop(api: FakeApi, open_page: OpenPag
 
 
 async def grown(page: Page, height: int) -> int:
-    """Waits until the list is longer than that, and returns how long."""
+    """Wait until the document is higher than `height`; return its height."""
     found: int = await (
         await page.wait_for_function(
             "height => { const now = document.documentElement.scrollHeight; return now > height && now }",
@@ -214,7 +219,7 @@ async def test_who_drags_the_scroll_bar_sees_more_come_below_and_nothing_move(ap
         await page.evaluate(_FRAME)
         before = await in_sight(page)
         assert before
-        await page.mouse.move(1_274, 894)  # the hand is never quite still
+        await page.mouse.move(1_274, 894)  # a hand on the mouse never is quite still
         await page.evaluate(_FRAME)
         now = await in_sight(page)
         assert all(abs(now[name] - before[name]) < 100 for name in now if name in before)

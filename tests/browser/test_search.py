@@ -1,4 +1,4 @@
-"""Filters and search: what is shown is what the server would list, also of what changes meanwhile."""
+"""Filters and search: the page shows the tasks that the server would list, also after changes."""
 
 import pytest
 from playwright.async_api import Page, expect
@@ -55,7 +55,7 @@ async def test_the_server_says_which_texts_are_the_same(
         await search(page, text)
         await expect(row(page, "there")).to_be_visible()
         await api.put("there", "download", downloaded_bytes=50_000_000)
-        await api.put("new")  # of which nothing is known yet
+        await api.put("new")  # nothing is known of this video yet
         await api.put("new", "info", video_info={"title": title})
         await expect(row(page, "new")).to_be_visible()
         await expect(row(page, "there")).to_contain_text("50 MB")
@@ -82,7 +82,7 @@ async def test_a_task_far_down_is_judged_by_the_server_too(api: FakeApi, open_pa
 async def test_what_the_server_lists_no_more_goes_even_if_nothing_says_so(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    """It may search in what the page does not see; here it changes its mind."""
+    """The server may search texts that the page does not have; here it no longer finds the task."""
     await api.put("a", "completed", video_info={"title": "bread"})
     await api.put("b", "completed", video_info={"title": "bread"})
     async with open_page(api.url) as page:

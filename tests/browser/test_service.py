@@ -174,7 +174,8 @@ async def test_a_long_list_is_what_the_service_says_after_a_gap_and_in_a_search(
                 await page.clock.run_for(1_000)
             await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
             waiting = [task["task_id"] for task in tasks if task not in tasks[10:40]]
-            kept = [*waiting[:5:-1], *waiting[4::-1], waiting[5]]  # the cancelled one stands under its day
+            # The cancelled task is listed under the day of its end.
+            kept = [*waiting[:5:-1], *waiting[4::-1], waiting[5]]
             assert await scroll_through(page) == kept
             await expect(page.locator(".row[data-stage=cancelled]")).to_have_count(1)
             await page.get_by_role("searchbox").fill("STRASSE")

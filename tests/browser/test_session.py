@@ -1,4 +1,4 @@
-"""The log-in: what is asked before it, and what is left after it."""
+"""The log-in: what the page requests before it, and what it keeps after a log-out."""
 
 import asyncio
 
@@ -54,7 +54,7 @@ async def test_keys_have_nothing_to_act_on_at_the_log_in(api: FakeApi, open_page
     async with open_page(api.url, is_listed=False) as page:
         await expect(page.get_by_label("访问令牌")).to_be_focused()
         for key in "?/nj":
-            assert await page.evaluate(press, key)  # it is left to the browser
+            assert await page.evaluate(press, key)  # the page leaves this key to the browser
         await log_in(page, TOKEN)
         await is_live(page)
         assert not await page.evaluate(press, "?")
@@ -84,13 +84,14 @@ async def test_the_settings_log_out_whoever_is_logged_in(api: FakeApi, open_page
         await is_live(page)
         await page.evaluate("document.activeElement.blur()")
         await row(page, "a").focus()
-        await page.keyboard.press("Delete")  # it is put off, and needs the session
+        # The page puts the deletion off; the request then needs the session.
+        await page.keyboard.press("Delete")
         await open_settings(page)
         deletion: asyncio.Future[Route] = asyncio.get_running_loop().create_future()
         await page.route("**/api/tasks/actions?*", lambda route: deletion.set_result(route))
         await page.get_by_role("dialog").get_by_role("button", name="退出").click()
         held_back = await deletion
-        await page.evaluate("fetch('api/session')")  # what the page sent before this has arrived
+        await page.evaluate("fetch('api/session')")  # all earlier requests of the page have arrived by now
         assert not any(request.startswith("DELETE /api/session") for request in api.requests)
         await held_back.continue_()
         await expect(page.get_by_label("访问令牌")).to_be_focused()
@@ -120,7 +121,8 @@ async def test_a_session_that_ends_takes_the_tasks_from_every_tab(api: FakeApi, 
             await expect(tab).to_have_title("Clipwire")
             assert "Bread" not in await tab.content()
             assert "[info]" not in await tab.content()
-        assert len(listings(api)) == asked  # the close of the socket has said it
+        # The page knows of the end from the close of its socket, and has asked for nothing.
+        assert len(listings(api)) == asked
         await log_in(page, api.token)
         await expect(row(page, "a")).to_be_visible()
         await expect(page.get_by_label("链接")).to_have_value("https://a.example/1")
@@ -160,7 +162,7 @@ async def test_an_answer_that_comes_after_the_end_of_the_session_is_not_shown(
             await row(page, "a").get_by_role("button", name="暂停").click()
         await api.end_session()
         await expect(page.get_by_label("访问令牌")).to_be_visible()
-        api.token = TOKEN  # so that it is let in
+        api.token = TOKEN  # the page can log in again
         async with page.expect_event("requestfinished", lambda request: "/pause" in request.url):
             api.answers.set()
         await page.evaluate("() => new Promise((done) => setTimeout(done, 100))")

@@ -1,4 +1,6 @@
-"""The settings: cookie files, what the service says of itself, what is told to those who look elsewhere."""
+"""The settings: cookie files, the state of the service, and notifications for readers whose page is in the
+background.
+"""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is finished as a wall of covers: a press plays, and how far it was watched is remembered."""
+"""Finished films as a wall of covers: a press plays a film, and the page remembers how far it was watched."""
 
 import re
 
@@ -27,7 +27,7 @@ async def test_a_cover_plays_says_how_far_it_was_watched_and_the_way_back_leads_
         about = {"title": name, "uploader": "Kitchen", "duration": 300}
         await api.put(
             name, "completed", video_info=about, playlist_id="list", **_FILM
-        )  # of a list that is gone
+        )  # the task belongs to a list that was removed
     await api.put("text", "completed", files={"subtitle.en": "/api/download/a.srt"})
     async with open_page(api.url, locale="en-US") as page:
         covers = page.get_by_role("button", name="As covers")
@@ -36,7 +36,7 @@ async def test_a_cover_plays_says_how_far_it_was_watched_and_the_way_back_leads_
         await covers.click()
         wall = page.get_by_role("dialog", name="Finished")
         bread, cheese = (wall.get_by_role("button", name=name) for name in ("Bread", "Cheese"))
-        await expect(wall.locator("li")).to_have_count(2)  # what can be played
+        await expect(wall.locator("li")).to_have_count(2)  # only tasks that can be played are shown
         await expect(bread).to_be_focused()
         await expect(bread).to_contain_text("5:00")
         await page.keyboard.press("ArrowRight")

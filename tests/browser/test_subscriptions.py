@@ -1,4 +1,4 @@
-"""Subscriptions on the page: nothing until there is something to follow, then all of it in one dialog."""
+"""Subscriptions on the page: hidden until there is a source to follow, then all in one dialog."""
 
 import asyncio
 from pathlib import Path
@@ -19,7 +19,8 @@ from tests.site.followed import Film, Followed
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 CHANNEL = "https://films.example/channel"
 ENGLISH = {"locale": "en-US"}
-# As a player on the web does: reads the feed, and plays its first episode. Returns how many seconds it has.
+# Does what a podcast player on the web does: reads the feed and plays its first episode. Returns its length
+# in seconds.
 _PLAY_FIRST = """async (feed) => {
     const text = await (await fetch(feed)).text()
     const read = new DOMParser().parseFromString(text, "text/xml")
@@ -41,7 +42,7 @@ TICK_FIVE = """async (dialog) => {
 
 
 async def paste_list(page: Page, api: FakeApi) -> None:
-    """A link to a list, looked at."""
+    """Paste a link to a list, and wait until the page can subscribe to it."""
     films = [{"index": n, "title": f"Film {n}", "url": f"{CHANNEL}/{n}"} for n in range(1, 4)]
     api.looks[CHANNEL] = {"title": "Bread", "entries": films, "total_entries": 43}
     await page.locator("#links").fill(CHANNEL)
@@ -67,7 +68,9 @@ async def open_first(page: Page) -> Locator:
 
 
 async def busy(session: CDPSession) -> float:
-    """How long the page's thread has had a processor, in seconds: others may have had it meanwhile."""
+    """Return the processor time of the page's thread, in seconds: its real time would include that of
+    others.
+    """
     found = (await session.send("Performance.getMetrics"))["metrics"]
     return float(next(each["value"] for each in found if each["name"] == "TaskDuration"))
 
@@ -115,7 +118,7 @@ async def test_a_subscription_says_what_it_has_found_and_fetches_the_last_ones(
         await dialog.get_by_role("button", name="Close").click()
         await expect(page.locator("#links")).to_be_focused()
         await page.locator("h1").hover()
-        await page.locator("#menu").click()  # it is known here by now
+        await page.locator("#menu").click()  # the page knows by now that there are subscriptions
         await expect(page.get_by_role("menuitem", name="Subscriptions")).to_be_visible()
 
 
@@ -178,7 +181,7 @@ async def test_one_that_is_there_already_is_shown_and_a_refused_one_stays_in_the
 async def test_a_failure_says_its_cause_and_what_to_do_and_a_held_host_until_when(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    soon = from_now(hours=3)  # said in hours, however long the page takes
+    soon = from_now(hours=3)  # shown in hours, so the time that the test takes does not matter
     held: dict[str, Any] = {"waiting": "host_held", "next_check_at": soon}
     api.subscriptions.add("https://tube.example/a", **held)
     api.subscriptions.add("https://tube.example/b", name="Held", stage="failing", error_code="http_429",
@@ -187,7 +190,7 @@ async def test_a_failure_says_its_cause_and_what_to_do_and_a_held_host_until_whe
         dialog = await open_subscriptions(page)
         rows = dialog.locator(".follow-list li")
         await expect(rows.nth(0)).to_contain_text("Too many requests")
-        for row in (rows.nth(0), rows.nth(1)):  # the other one has no fault, and waits all the same
+        for row in (rows.nth(0), rows.nth(1)):  # the second subscription has no error, and waits as well
             await expect(row).to_contain_text("This site asked for a pause until ")
         await rows.nth(0).get_by_role("button", name="Pause: Held").press("Enter")
         await expect(rows.nth(0)).to_contain_text("Paused")
@@ -240,7 +243,7 @@ async def test_many_subscriptions_are_ticked_and_acted_on_at_once(api: FakeApi, 
         await bar.get_by_role("button", name="Delete 3").click()
         await expect(rows).to_have_count(2)
         await expect(dialog.get_by_role("alert")).to_have_text("Show 2: Not this one.")
-        await expect(bar).to_contain_text("1 selected")  # the one that was refused
+        await expect(bar).to_contain_text("1 selected")  # the refused subscription stays selected
         assert [*api.subscriptions.all] == [names[0], names[2]]
 
 
@@ -261,10 +264,10 @@ async def test_subscriptions_are_searched_and_sorted_and_their_entries_searched(
         await expect(names).to_have_text(["Bread"])
         await search.fill("beer")
         await expect(dialog.get_by_text("Nothing found")).to_be_visible()
-        await search.press("Escape")  # which empties it, and closes nothing
+        await search.press("Escape")  # the first Escape empties the search, and does not close the dialog
         await expect(names).to_have_count(6)
         await dialog.get_by_role("button", name="Close").click()
-        dialog = await open_first(page)  # in the order that was chosen
+        dialog = await open_first(page)  # the dialog lists them in the chosen order
         await expect(dialog.get_by_role("heading", name="Apples")).to_be_visible()
         await dialog.get_by_label("Search these entries").fill("12")
         await expect(dialog.locator(".follow-items .name")).to_have_text(["12"])
@@ -319,7 +322,8 @@ async def test_an_entry_on_its_way_into_the_library_says_where_it_is_once_it_is_
         path = dialog.locator(".follow-items .path")
         await expect(path).to_have_text("Waiting for space in the library")
         [entry] = api.subscriptions.items[name].values()
-        entry["library"] = {"state": "placed", "paths": ["Films/1.mp4"]}  # which changes no count
+        # This change leaves all counts as they are.
+        entry["library"] = {"state": "placed", "paths": ["Films/1.mp4"]}
         async with page.expect_response("**/items?*"):
             await page.clock.run_for(3_000)
         await expect(path).to_have_text("Films/1.mp4")
@@ -379,7 +383,8 @@ async def test_entries_are_ticked_with_the_keyboard_and_their_files_go_only_afte
         await page.keyboard.press("Space")
         bar = dialog.get_by_role("toolbar", name="Selected entries")
         await expect(bar).to_contain_text("2 selected")
-        await expect(bar.get_by_role("button", name="Download 2")).to_be_visible()  # or are gone
+        # It fetches files again that are gone.
+        await expect(bar.get_by_role("button", name="Download 2")).to_be_visible()
         await bar.get_by_role("button", name="Pin 2").press("Enter")
         await expect(dialog.get_by_text("Downloaded · pinned")).to_have_count(2)
         await expect(ticks.nth(2)).to_be_focused()
@@ -416,7 +421,7 @@ async def test_what_is_about_to_be_pressed_stays_when_entries_change(
         await expect(skip).to_have_text("Skip 1,200")
         pressed = await skip.element_handle()
         await api.subscriptions.change(name, entries(1, "failed", reason="private"))
-        await expect(skip).to_have_text("Skip 1,199")  # still all of them
+        await expect(skip).to_have_text("Skip 1,199")  # the selection still means all entries
         assert await pressed.evaluate("button => button.isConnected")
 
 
@@ -453,7 +458,8 @@ async def test_all_in_a_state_are_meant_although_not_all_are_loaded(
         await dialog.get_by_role("button", name="Select all").click()
         await expect(dialog.get_by_text("1,200 selected")).to_be_visible()
         await dialog.get_by_role("button", name="Download 1,200").click()
-        await expect(dialog.get_by_role("toolbar", name="Selected entries")).to_be_hidden()  # all is done
+        # The action has reached all entries.
+        await expect(dialog.get_by_role("toolbar", name="Selected entries")).to_be_hidden()
         assert changes(api) == [{"action": "fetch", "state": "known"}] * 3
         assert {item["state"] for item in api.subscriptions.items["subscription-1"].values()} == {
             "queued",
@@ -576,7 +582,8 @@ async def test_an_opml_file_goes_in_and_its_refused_links_say_why(api: FakeApi, 
         await expect(outcome).to_be_visible()
         async with page.expect_response("**/api/subscriptions?*"):
             await page.clock.run_for(6_000)
-        await expect(outcome).to_be_visible()  # also once the list was asked for again
+        # The message stays after the page has listed the subscriptions again.
+        await expect(outcome).to_be_visible()
         await expect(dialog.get_by_role("alert")).to_have_text("nonsense: Not a link.")
         assert changes(api) == ["<opml/>"]
         link = dialog.get_by_role("link", name="Export OPML")
@@ -761,7 +768,7 @@ async def test_nothing_is_asked_once_the_dialog_is_closed(api: FakeApi, open_pag
 async def test_three_thousand_entries_stay_quick_on_a_small_screen(
     api: FakeApi, open_page: OpenPage, width: int
 ) -> None:
-    """A tick costs less than a tenth of a second of the processor, also once all of them are loaded."""
+    """A tick takes less than a tenth of a second of processor time, also once all entries are loaded."""
     api.subscriptions.add(CHANNEL, entries(3000, "known"))
     size = {"width": width, "height": 740}
     async with open_page(api.url, viewport=size, **ENGLISH) as page:
@@ -774,7 +781,7 @@ async def test_three_thousand_entries_stay_quick_on_a_small_screen(
         await dialog.locator(".follow-items input").nth(1500).scroll_into_view_if_needed()
         session = await page.context.new_cdp_session(page)
         await session.send("Performance.enable", {"timeDomain": "threadTicks"})
-        await page.wait_for_timeout(200)  # the scroll has been painted
+        await page.wait_for_timeout(200)  # long enough to paint the scrolled list
         before = await busy(session)
         await dialog.evaluate(TICK_FIVE)
         assert (await busy(session) - before) / 5 < 0.1
@@ -785,7 +792,9 @@ async def test_three_thousand_entries_stay_quick_on_a_small_screen(
 
 @pytest.mark.wide
 async def test_a_link_whose_video_is_remembered_says_so(api: FakeApi, open_page: OpenPage) -> None:
-    """By another link it was fetched, and its file is there; the file of the other one is gone."""
+    """One link leads to a video that was fetched by another link, and has its file; the file of the second
+    link is gone.
+    """
     files = {"files": {"video": "/api/download/a.mp4"}, "video_info": {"title": "Deep sea"}}
     task = await api.put("task", "completed", url="https://films.example/watch?v=1", **files)
     short, gone = "https://short.example/1", "https://short.example/2"
@@ -837,7 +846,7 @@ async def test_a_feed_is_followed_from_the_page_with_the_real_service(
         await dialog.get_by_role("button", name="Save").click()
         feed = await dialog.get_by_role("link", name="films.xml").get_attribute("href")
         player = await page.context.new_page()
-        await player.goto(site.url("/page/blank"))  # of another origin
+        await player.goto(site.url("/page/blank"))  # a page of another origin
         assert await player.evaluate(_PLAY_FIRST, feed) > 1
         await player.close()
         await dialog.get_by_role("button", name="Edit").click()

@@ -1,4 +1,4 @@
-"""What the list shows, and that it stays true: over the socket, without it, and page by page."""
+"""What the list shows, and that it stays true: over the socket, without a socket, and page by page."""
 
 import asyncio
 import re
@@ -112,7 +112,8 @@ async def test_an_opened_row_says_its_line_whole_and_nothing_of_it_twice(
         assert await words.evaluate(_IS_WHOLE)
         assert await row(page, "a").locator("[data-part=facts]").first.evaluate(_IS_WHOLE)
         assert await row(page, "a").locator("dt").all_text_contents() == ["Source", "Added"]
-        # What runs says other things in its line, and what is written from the right stands beside its name.
+        # A running task has other facts in its line, and a name written from right to left stands beside its
+        # label.
         uploader = row(page, "b").locator("dd").first
         await expect(uploader).to_have_text("מאפייה")
         label, words_of = row(page, "b").locator("dt").first, uploader.locator("bdi")
@@ -136,7 +137,8 @@ async def test_an_older_payload_never_replaces_a_newer_one(api: FakeApi, open_pa
         await api.put("a", "completed", progress=100)
         await api.tell_again(old)
         await api.put("b")
-        await expect(row(page, "b")).to_be_visible()  # what was sent before it has arrived too
+        # Messages come in order, so the older payload has arrived, too.
+        await expect(row(page, "b")).to_be_visible()
         await expect(row(page, "a")).to_have_attribute("data-stage", "completed")
 
 
@@ -147,7 +149,7 @@ async def test_what_runs_stands_on_top_and_what_has_ended_under_its_day(
         await api.put(name)
     async with open_page(api.url) as page:
         waiting = page.get_by_role("list", name="等待中").get_by_role("listitem")
-        await shows(page, "first", "second", "third")  # as they will begin
+        await shows(page, "first", "second", "third")  # in the order in which they will begin
         await api.put("second", "info", progress=10)
         await expect(page.get_by_role("list", name="正在进行").get_by_role("listitem")).to_have_count(1)
         await shows(page, "second", "first", "third")
@@ -178,7 +180,7 @@ async def test_the_filters_do_not_overlap(api: FakeApi, open_page: OpenPage) -> 
             for stage in stages:
                 await expect(row(page, stage)).to_be_attached()
             await expect(page.locator(".row")).to_have_count(len(stages))
-        # What only asks is no failure.
+        # A task that only asks for a decision does not count as failed.
         await expect(page.locator("input[value=failed] + span .count")).to_have_text("1")
 
 
@@ -205,7 +207,7 @@ async def test_the_title_of_the_tab_counts(api: FakeApi, open_page: OpenPage) ->
         await api.put("c")
         await api.put("d", "paused")
         await expect(page).to_have_title("1 个进行中 · 3 个等待 – Clipwire")
-        # The same number everywhere.
+        # All places show the same number.
         await expect(page.locator(".chips [value=waiting] + span .count")).to_have_text("3")
         await expect(page.get_by_role("heading", name="等待中")).to_contain_text("3")
         for name in ("a", "b", "c", "d"):
@@ -228,7 +230,9 @@ async def test_what_ends_is_announced_once_and_not_what_was_over_before(
 async def test_the_bar_shows_the_bytes_never_goes_back_and_moves_where_nobody_knows_how_far(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    """The payload's `progress` also counts what comes before and after the bytes: it is another scale."""
+    """`progress` in the payload also counts the work before and after the download, so it is another
+    scale.
+    """
     told: list[tuple[str, dict[str, int | None], str | None]] = [
         ("info", {"progress": 10}, None),
         ("download", {"progress": 20}, None),

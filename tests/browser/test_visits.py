@@ -1,6 +1,6 @@
-"""What a visit costs on the line: few files, packed, and on a second visit none that is there already.
+"""What a visit costs: few files, compressed, and on a second visit none that the browser has.
 
-And what the reader does before the scripts are there, which on a slow line is a while.
+Also what a reader can do before the scripts have loaded, which takes a while on a slow connection.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ async def test_a_first_visit_is_small_and_a_second_one_comes_from_the_cache(
 async def test_a_second_visit_shows_the_list_after_two_round_trips_and_asks_for_it_once(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    """So long a round trip that nothing else counts."""
+    """A round trip takes so long that nothing else counts."""
     await api.put_many(200)
     async with open_page(api.url) as page:
         session = await page.context.new_cdp_session(page)
@@ -63,9 +63,9 @@ async def test_a_second_visit_shows_the_list_after_two_round_trips_and_asks_for_
 
 @asynccontextmanager
 async def _early(page: Page, url: str) -> AsyncIterator[None]:
-    """The page is there, and its scripts come afterwards.
+    """Load the page, and hold its scripts back until the end of the block.
 
-    The route stays: a request that comes while one is taken away may never be answered.
+    The route is kept: a request that comes while a route is removed may never be answered.
     """
     may_come = asyncio.Event()
 
@@ -104,7 +104,9 @@ async def test_what_is_sent_by_enter_before_the_scripts_are_there_is_sent(
 async def test_what_is_sent_by_the_button_before_the_scripts_are_there_is_in_the_box(
     api: FakeApi, open_page: OpenPage
 ) -> None:
-    """The browser itself opens the page anew then, and an address alone must not begin a download."""
+    """Without scripts the browser loads the page with the link in its address, and an address alone must not
+    begin a download.
+    """
     async with open_page(api.url, locale="en-US") as page:
         async with _early(page, api.url):
             await page.keyboard.insert_text("https://a.example/1")

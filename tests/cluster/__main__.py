@@ -19,7 +19,7 @@ from tests.cluster.postgres import find_programs, own_postgres
 from tests.cluster.s3 import find_weed, running_s3
 from tests.service import Service
 
-READY_WITHIN = 30.0  # seconds
+READY_WITHIN = 30.0  # seconds that the nodes may take to become ready
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ROLES = ("web", "web", "worker", "worker")
 HELLO = "clipwire: the first two answer clients, the others download; Ctrl-C ends them, and nothing is kept"
@@ -53,8 +53,9 @@ def main() -> int:
 
 
 def _told_to_end() -> threading.Event:
-    """An event that SIGINT and SIGTERM set. Their `KeyboardInterrupt` can be lost: in some places, such as a
-    finalizer, Python ignores exceptions."""
+    """Yield an event that SIGINT and SIGTERM set. Their `KeyboardInterrupt` can be lost: in some places, such
+    as a finalizer, Python ignores exceptions.
+    """
     told = threading.Event()
 
     def interrupt(*_: object) -> None:
@@ -98,7 +99,9 @@ async def _start(nodes: list[Node], stop: asyncio.Event) -> None:
 
 
 async def _ready(node: Node) -> None:
-    """Start a node and wait `READY_WITHIN` seconds at most: after that, `/readyz` says what is missing."""
+    """Start a node and wait for it, at most `READY_WITHIN` seconds: after that, `/readyz` says what is
+    missing.
+    """
     await node.start()
     with suppress(TimeoutError):
         await node.ready(READY_WITHIN)

@@ -1,4 +1,4 @@
-"""Checks what has to hold when a storm is over."""
+"""Checks tasks, files and database after a storm (`tests.cluster.storm`)."""
 
 import asyncio
 import time
@@ -14,7 +14,8 @@ from tests.kills import FRAMES
 from tests.service import Payload, Service, children_of, descendants
 from tests.site import probe, sha256
 
-LOST_BY_CHANCE = PER_HOST * 2  # tasks that ran and were queued again, beyond the limit of the queue
+# Most tasks that the queue may hold beyond its limit: tasks that ran and were queued again.
+LOST_BY_CHANCE = PER_HOST * 2
 GONE_WITHIN = 90.0  # seconds: nodes look for files of late attempts about a minute after a task's end
 _LEFT = (
     "procrastinate_jobs",
@@ -25,7 +26,9 @@ _LEFT = (
 
 
 async def check(storm: Storm, media: Path, folder: Path, began: float) -> None:
-    """Raises `AssertionError`. `began` is the start of the storm, in seconds since the epoch."""
+    """Check all that a storm leaves; raise `AssertionError`. `began` is the start of the storm, in seconds
+    since the epoch.
+    """
     kept = [one for one in storm.crowd.witnesses.values() if not one.is_gone]
     for witness in kept:
         check_story(witness, began)
@@ -47,7 +50,9 @@ async def check(storm: Storm, media: Path, folder: Path, began: float) -> None:
 
 
 def check_story(witness: Witness, began: float) -> None:
-    """The task ended once, as wanted; progress never fell within an attempt; times are by no skewed clock."""
+    """Check that the task ended once, as wanted, that progress never fell within an attempt, and that its
+    times come from no skewed clock.
+    """
     done = witness.newest
     if not (witness.fate == "is cancelled" and done["stage"] == "cancelled"):
         witness.check()
@@ -74,7 +79,7 @@ async def check_file(node: Service, witness: Witness, media: Path, target: Path)
 
 
 async def listed(node: Service) -> set[str]:
-    """The ids of all tasks, page by page; fails if an id comes twice."""
+    """Return the ids of all tasks, read page by page; fail if an id comes twice."""
     ids: list[str] = []
     cursor = ""
     while True:
@@ -89,7 +94,9 @@ async def listed(node: Service) -> set[str]:
 
 
 async def nothing_runs(storm: Storm) -> None:
-    """Wait until there is no job, no task with a job, none marked as removed or not ended, and no child."""
+    """Wait until no job and no child is left, and no task that has a job, has not ended, or is marked as
+    removed.
+    """
     async with await psycopg.AsyncConnection.connect(storm.sky.postgres.url, autocommit=True) as db:
         for left in _LEFT:
             while await (await db.execute(f"SELECT 1 FROM {left}".encode())).fetchall():
@@ -111,7 +118,8 @@ async def nothing_lies_about(storm: Storm) -> None:
 async def strays(storm: Storm) -> list[str]:
     kept = [one for one in storm.crowd.witnesses.values() if not one.is_gone]
     known = {one.task_id: f"{one.newest['attempt']}" for one in kept}
-    cancelled = {one.task_id for one in kept if one.newest["stage"] == "cancelled"}  # for their retries
+    # Cancelled tasks keep their partial files for a retry.
+    cancelled = {one.task_id for one in kept if one.newest["stage"] == "cancelled"}
     folders = {node.data for node in storm.sky.cluster.nodes}
     works = [path for folder in folders for path in (folder / "work").glob("*")]
     if files := storm.sky.files:

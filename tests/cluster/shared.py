@@ -17,14 +17,15 @@ import pytest
 from tests.cluster.postgres import running_postgres
 from tests.cluster.s3 import S3, running_s3
 
-DOOR = "servers"  # the key in xdist's `workerinput`
+DOOR = "servers"  # the key of the door in xdist's `workerinput`
 _END = "end"
-_Door = tuple[str, bytes]  # the name of an abstract Unix socket, which leaves no file, and its key
+# The name of an abstract Unix socket, which leaves no file, and the key for its connections.
+_Door = tuple[str, bytes]
 
 
 class Servers(Protocol):
     def postgres(self) -> str:
-        """The address of a database server. It runs without fsync, so tests must not crash it."""
+        """Return the address of a database server. It runs without fsync, so tests must not crash it."""
 
     def s3(self) -> S3: ...
 
@@ -32,13 +33,13 @@ class Servers(Protocol):
 
 
 def servers_of(config: pytest.Config) -> Servers:
-    """The controller's servers in a worker, else this process's own."""
+    """Return the servers: in a worker those that the controller lends, otherwise this process's own."""
     door: _Door | None = getattr(config, "workerinput", {}).get(DOOR)
     return Borrowed(door) if door else OwnServers()
 
 
 def lender_of(config: pytest.Config) -> "Lender":
-    """The lender of this run, started on first use."""
+    """Return the lender of this run; start it on first use."""
     if _LENDER not in config.stash:
         config.stash[_LENDER] = Lender()
     return config.stash[_LENDER]
@@ -86,10 +87,12 @@ class Lender:
         self._thread.join()
 
     def _lend(self) -> None:
-        """Answer one worker at a time. This thread starts all servers: they die with the thread that did."""
+        """Answer one worker at a time. This thread starts all servers, which die with the thread that started
+        them.
+        """
         with closing(OwnServers()) as own, self._listener:
             while True:
-                # Suppressed: errors of a worker that was killed while it waited.
+                # A worker may have been killed while it waited; its broken connection does not matter.
                 with suppress(OSError, EOFError, AuthenticationError), self._listener.accept() as client:
                     asked = client.recv()
                     if asked == _END:
@@ -114,7 +117,7 @@ class Borrowed:
         with Client(self._door[0], authkey=self._door[1]) as client:
             client.send(what)
             answer = client.recv()
-        if isinstance(answer, BaseException):  # also pytest's exception that skips the test
+        if isinstance(answer, BaseException):  # an exception may be pytest's own, which skips the test
             raise answer
         return answer
 

@@ -1,7 +1,7 @@
 """Causes faults in a cluster at random, while its queue is always full and clients watch each task.
 
-`test_cluster_kills` runs it for as long as CI can wait, `bench.kills --cluster` for as long as one likes.
-The kinds of faults and their order follow from a seed; their timing depends on the machine.
+`test_cluster_kills` does this for as long as CI can wait, `bench.kills --cluster` for as long as its user
+wants. A seed repeats the kinds of faults and their order, but not their timing.
 
 Decisions: docs/decisions/testing.md
 """
@@ -37,16 +37,16 @@ from tests.service import ROOT, Service, children_of
 from tests.site import Site
 
 PER_HOST, MAX_QUEUED = 4, 8
-WAITING = 12  # unfinished tasks at any time, as far as the queue accepts them
+WAITING = 12  # tasks that are unfinished at any time, unless the queue refuses more
 HOSTS = ("127.0.0.1", "127.0.0.2")
-AHEAD = 600  # seconds by which clocks are skewed
-STARTS_WITHIN = 120  # seconds, on a busy machine
-SETTLES_WITHIN = 240.0  # seconds after the last strike
-DARK = 6.0  # seconds that the database or the bucket is away, at most
+AHEAD = 600  # seconds by which the clocks of nodes are skewed
+STARTS_WITHIN = 120  # seconds that a start may take on a busy machine
+SETTLES_WITHIN = 240.0  # seconds after the last strike in which all tasks end
+DARK = 6.0  # most seconds that the database or the bucket is away
 NAMES = ("web1", "web2", "worker1", "worker2")
 _SKEWS = {"web1": AHEAD, "worker1": -AHEAD, "worker2": AHEAD}
 _FATES: dict[Fate, int] = {"completes": 14, "is paused": 2, "is cancelled": 1, "is deleted": 2}
-_KINDS = KINDS[:-1]  # the last one takes half a minute to encode
+_KINDS = KINDS[:-1]  # all kinds of download but the last, which takes half a minute to encode
 _SPOILED = (
     Spoiled(status=500), Spoiled(status=503), Spoiled(silent=True), Spoiled(cut=1000), Spoiled(rate=400_000)
 )  # fmt: skip
@@ -58,7 +58,9 @@ _ADMITTED = """
 
 @dataclass
 class Sky:
-    """All that a storm can strike at. `bucket` is a proxy in front of the S3 server, if there is a bucket."""
+    """Everything that a storm can strike at. `bucket` is a proxy in front of the S3 server, if there is a
+    bucket.
+    """
 
     postgres: PostgreSQL
     ways: dict[str, Proxy]  # the proxy through which each node reaches the database, by the node's name
@@ -69,9 +71,10 @@ class Sky:
 
 @asynccontextmanager
 async def sky(folder: Path, s3: S3 | None) -> AsyncIterator[Sky]:
-    """A cluster with skewed clocks, not started yet.
+    """Yield a cluster with skewed clocks, whose nodes are not started yet.
 
-    With `s3` its files are in a bucket and each node has a data directory; without, all share one.
+    With `s3` its files are in a bucket and each node has a data directory; otherwise all nodes share one data
+    directory.
     """
     async with AsyncExitStack() as stack:
         postgres = stack.enter_context(own_postgres(*CARELESS))
@@ -81,7 +84,7 @@ async def sky(folder: Path, s3: S3 | None) -> AsyncIterator[Sky]:
         files = s3.settings(place, bucket.url) if s3 and bucket else {}
         own = {name: {"CLIPWIRE_STORAGE__DATABASE": ways[name].url, **_skewed(name)} for name in NAMES}
         settings = {
-            "PYTHONDEVMODE": "",  # else nodes inherit debug mode, in which asyncio traces each future
+            "PYTHONDEVMODE": "",  # without this, nodes inherit asyncio's debug mode, which traces each future
             "CLIPWIRE_DOWNLOADS__MAX_PER_HOST": str(PER_HOST),
             "CLIPWIRE_DOWNLOADS__MAX_QUEUED": str(MAX_QUEUED),
             "CLIPWIRE_DOWNLOADS__ALLOWED_PRIVATE_HOSTS": '["127.0.0.1", "127.0.0.2"]',
@@ -100,7 +103,9 @@ def _skewed(name: str) -> dict[str, str]:
 
 
 class Storm:
-    """`killed` counts what got SIGKILL, by kind; `struck` has the names of all strikes, in order."""
+    """The storm. `killed` counts the killed processes of each kind; `struck` has the names of all strikes, in
+    order.
+    """
 
     def __init__(self, sky: Sky, site: Site, seed: int, calm: tuple[float, float]) -> None:
         self.sky = sky
@@ -111,7 +116,7 @@ class Storm:
         self._site = site
         self._chance = random.Random(seed)
         self._submitting = random.Random(seed + 2)
-        self._calm = calm  # seconds between strikes: at least, at most
+        self._calm = calm  # least and most seconds between two strikes
         self._submitted = self._accepted = 0
         self._is_over = False
         self._aside: set[asyncio.Task[None]] = set()
@@ -188,7 +193,7 @@ class Storm:
                 pass
         witness.is_settled = True
 
-    # --- what strikes ---
+    # --- strikes ---
 
     async def _strike(self) -> None:
         strike = self._chance.choices(_STRIKES, _WEIGHTS)[0]
@@ -345,7 +350,9 @@ class Storm:
                 self.killed[what] += 1
 
     async def _may_be_lost(self, task_id: str) -> bool:
-        """Whether the task survives one more lost child; a child that dies with its worker does not count."""
+        """Return whether the task survives one more lost child; a child that dies with its worker does not
+        count.
+        """
         async with await psycopg.AsyncConnection.connect(self.sky.postgres.url) as db:
             row = await (
                 await db.execute("SELECT status FROM tasks WHERE task_id = %s", (task_id,))
@@ -355,10 +362,10 @@ class Storm:
         status = TaskStatus.model_validate_json(row[0])
         return status.lost_in_a_row == 0 and isinstance(after_loss(status), Requeued)
 
-    # --- what is counted ---
+    # --- counts ---
 
     async def _count(self) -> None:
-        """Record the largest numbers of running and waiting tasks in the database, whenever it answers."""
+        """Keep the largest numbers of running and waiting tasks in the database, whenever it answers."""
         while True:
             with suppress(psycopg.OperationalError):
                 async with await psycopg.AsyncConnection.connect(
@@ -377,7 +384,7 @@ class Storm:
 
 
 async def _start(node: Service) -> None:
-    """Start a node; again, as systemd would, if the start failed because the database was lost."""
+    """Start a node. If the start fails because the database was lost, start it again, as systemd would."""
     try:
         await node.start()
     except RuntimeError:
@@ -391,7 +398,9 @@ def _nothing(_: web.BaseRequest) -> Spoiled | None:
 
 
 def _children(node: Service) -> Iterator[tuple[psutil.Process, str]]:
-    """Each child of the node's fork server, and its task's id, from the log that is its standard output."""
+    """Yield each child of the node's fork server with the id of its task: the child's standard output is the
+    task's log.
+    """
     for fork_server in children_of(node.pid):
         for child in children_of(fork_server.pid):
             with suppress(OSError, psutil.Error):
@@ -425,7 +434,7 @@ _STRIKES, _WEIGHTS = tuple(_ODDS), tuple(_ODDS.values())
 async def storm(
     folder: Path, site: Site, s3: S3 | None, seed: int, calm: tuple[float, float]
 ) -> AsyncIterator[Storm]:
-    """A storm over running nodes, whose logs may have no complaints in the end."""
+    """Open a storm over running nodes; fail in the end if their logs have complaints."""
     async with sky(folder, s3) as above, above.cluster.running():
         raging = Storm(above, site, seed, calm)
         if above.bucket:

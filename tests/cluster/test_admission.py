@@ -17,8 +17,8 @@ from tests.cluster.breaking import proxied
 from tests.cluster.crowd import UNLIMITED, crowd, named, put, waiting
 from tests.cluster.node import Node, open_node, queue
 
-LATENCY = 0.003  # seconds
-# A worker that runs the task, and has been silent for long.
+LATENCY = 0.003  # seconds that each round trip to the distant database takes
+# A statement that gives the running task a worker which has been silent for long.
 DIES = """
     WITH dead AS (
         INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - interval '1 hour') RETURNING id
@@ -29,14 +29,14 @@ DIES = """
 
 @asynccontextmanager
 async def holding(url: str, per_host: int = 0) -> AsyncIterator[Node]:
-    """A node that runs nothing, and looks for waiting tasks when a test has it do so."""
+    """Open a node that runs no job, and sweeps only when a test asks it to."""
     async with open_node(url, per_host=per_host, max_queued=UNLIMITED, sweep_every=None) as node:
         node.supervisor.hold()
         yield node
 
 
 async def admitted(node: Node) -> list[str]:
-    """The tasks that have jobs, in the order in which the engine runs these."""
+    """Return the tasks that have jobs, in the order in which the job engine takes the jobs."""
     rows = await node.database.rows("SELECT lock FROM procrastinate_jobs ORDER BY priority DESC, id")
     return [task_id for (task_id,) in rows]
 
@@ -47,7 +47,7 @@ async def without_job(node: Node) -> list[str]:
 
 
 async def all_in_order(node: Node, expected: Sequence[str]) -> None:
-    """Whatever happens until all have their jobs, those that have one are the first."""
+    """Sweep until all tasks have jobs; fail unless the jobs have the expected order."""
     async with asyncio.timeout(WITHIN):
         while await without_job(node):
             await node.sweeper.look()
@@ -130,7 +130,8 @@ async def test_a_pause_takes_the_last_in_the_queue_back_first(
         async with node.database.transaction() as db:
             admission = node.sweeper._admission
             await admission.pause(db)
-            await admission.take_back(db)  # and whoever did it died over it
+            # Does what a pause does before its end: the node that paused dies here.
+            await admission.take_back(db)
         assert await admitted(node) == OLDER[:7]
         await node.dispatcher.resume()
         await all_in_order(node, OLDER)
@@ -201,7 +202,8 @@ async def test_submits_of_many_hosts_to_a_distant_database_are_taken_at_once(cle
         ) as node:
             node.supervisor.hold()
             new = [named(f"new{number:04}", 0) for number in range(500)]
-            await asyncio.gather(*(add(node.store, task) for task in new))  # raises what a client would get
+            # Raises the error that a client would get.
+            await asyncio.gather(*(add(node.store, task) for task in new))
             await put(node.store, (named(f"host{number:04}", 1) for number in range(hosts)))
             while len(await admitted(node)) < hosts + len(new):
                 await asyncio.sleep(0.05)

@@ -1,4 +1,6 @@
-"""What nodes do in the database beside the store, while it is away or others stand still in it."""
+"""How nodes use the database beside the store: while the database is away, or while another node hangs in a
+transaction.
+"""
 
 import asyncio
 import signal
@@ -32,7 +34,7 @@ def mortal() -> Iterator[PostgreSQL]:
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[tuple[ClusterDatabase, SharedTurns]]:
-    """Whose connections have been used."""
+    """Open the connections to the database, and use each of them once."""
     async with open_database(url, CONNECTIONS) as database, open_turns(url) as turns:
         await asyncio.gather(*(database.rows("SELECT pg_sleep(0.05)") for _ in range(CONNECTIONS)))
         async with turns.turn("a"), turns.turn("b"):
@@ -41,7 +43,7 @@ async def opened(url: str) -> AsyncIterator[tuple[ClusterDatabase, SharedTurns]]
 
 
 async def all_fail(database: ClusterDatabase, turns: SharedTurns) -> float:
-    """The seconds after which everybody who asks, more than there are connections for, was told."""
+    """Ask for more than there are connections; return the seconds after which every request has failed."""
 
     async def take(task_id: str) -> None:
         async with turns.turn(task_id):
@@ -64,7 +66,8 @@ async def test_a_database_that_is_down_refuses_at_once_and_is_found_again(mortal
         for how in (signal.SIGINT, signal.SIGQUIT):
             await asyncio.to_thread(mortal.stop, how)
             try:
-                assert await all_fail(database, turns) < CHECKED_WITHIN  # as nobody waits for an answer
+                # So fast because no request waits for an answer.
+                assert await all_fail(database, turns) < CHECKED_WITHIN
             finally:
                 await asyncio.to_thread(mortal.start)
             assert await database.rows("SELECT 1") == [(1,)]
@@ -93,7 +96,9 @@ async def test_a_silent_database_is_noticed_within_ten_seconds_and_found_again(m
 async def test_what_is_stopped_in_the_middle_of_a_change_lets_go_before_others_give_up(
     clean_database: str,
 ) -> None:
-    """Like a machine that hangs: it has locked a task's row, and the lock that numbers are given under."""
+    """The stopped connection has locked the row of a task, and the lock for new numbers, as on a machine that
+    hangs.
+    """
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(clean_database, max_queued=9, find_short=short_of))
         stopped = await stack.enter_async_context(Link(clean_database))

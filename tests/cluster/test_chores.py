@@ -1,4 +1,6 @@
-"""What one of many nodes does for all: the first of the live workers does it, until it leaves or dies."""
+"""Chores that one node does for all nodes: the first of the live workers does them, until it leaves or
+dies.
+"""
 
 from pathlib import Path
 

@@ -44,15 +44,15 @@ def patient_nodes(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture
 async def patient(patient_nodes: Cluster) -> AsyncIterator[Cluster]:
-    """Which misses a worker long after a test has given up: what goes on sooner was not waited for, and on a
-    busy machine nobody is taken for dead.
+    """A cluster that takes a worker for dead only long after a test has given up: a task that goes on sooner
+    has not waited for that, and on a busy machine no worker is taken for dead.
     """
     async with patient_nodes.running() as running:
         yield running
 
 
 async def act(node: Service, task_id: str, action: str) -> Payload:
-    """Asked for again while the answer is that its worker needs longer."""
+    """Do an action on a task; repeat it while the answer is that the task's worker needs longer."""
     async with asyncio.timeout(20):
         while True:
             async with node.client.post(f"/api/tasks/{task_id}/{action}") as answer:
@@ -270,7 +270,7 @@ async def test_a_task_that_is_deleted_on_one_node_is_unknown_on_every_other(
     await other.wait(task_id, "download")
     async with asyncio.timeout(20):
         told = [await delete(other, task_id)]
-        while told[-1] == (503, "worker_silent"):  # it may be done by the time it is asked for again
+        while told[-1] == (503, "worker_silent"):  # the deletion may be complete before it is repeated
             told.append(await delete(other, task_id))
     assert told[-1] == (204, None) or told[1:][-1:] == [(404, "task_not_found")]
     async with one.client.get(f"/api/status/{task_id}") as answer:
@@ -295,7 +295,7 @@ async def test_what_a_killed_worker_ran_is_taken_over(
 async def test_who_watches_what_a_killed_worker_ran_gets_the_rest_from_its_successor(
     cluster: Cluster, site: Site, media: Path
 ) -> None:
-    """The answer comes from a node that runs no downloads, out of the one folder of all."""
+    """The answer comes from a node that runs no downloads: all nodes share one folder of files."""
     web = cluster.web[1]
     task_id = (await cluster.web[0].submit(site.url("/8mb.mp4?rate=1000000"), outputs=["video"]))["task_id"]
     await web.wait(task_id, "download")
@@ -376,7 +376,8 @@ async def test_a_deletion_while_the_worker_is_silent_is_refused_and_done_when_it
         async with one.client.get(f"/api/status/{task_id}") as answer:
             assert answer.status == 404
         assert worker.files_of(task_id), "its child may still write"
-    assert await delete(other, task_id) in ((204, None), (404, "task_not_found"))  # it may be done by then
+    # The deletion may be complete before it is repeated.
+    assert await delete(other, task_id) in ((204, None), (404, "task_not_found"))
     assert await delete(one, task_id) == (404, "task_not_found")
     assert worker.files_of(task_id) == []
 
@@ -396,7 +397,7 @@ async def test_a_deletion_that_a_silent_worker_held_up_is_carried_out_by_itself(
 
 
 async def running(cluster: Cluster, site: Site) -> tuple[str, Service]:
-    """A task that runs, and its worker."""
+    """Start a task; return its id, and the worker that runs it."""
     web = cluster.web[0]
     task_id = (await web.submit(site.url(SLOW), outputs=["video"]))["task_id"]
     await web.wait(task_id, "download")
@@ -467,7 +468,7 @@ async def test_a_download_and_those_who_watch_go_on_while_the_database_is_away(
 
 
 async def refused(node: Service, task_id: str, within: float) -> None:
-    """Whatever is asked."""
+    """Check that every request is refused within so many seconds."""
     place, began = f"/api/tasks/{task_id}", time.monotonic()
     asked = [
         node.client.get(f"/api/status/{task_id}"),
@@ -494,7 +495,7 @@ async def refused(node: Service, task_id: str, within: float) -> None:
 async def test_a_node_that_starts_while_the_database_is_away_waits_a_minute_and_says_so(
     tmp_path: Path,
 ) -> None:
-    """One that refuses, and one that takes connections and says nothing."""
+    """One database refuses connections; another takes them and says nothing."""
     async with mute() as port:
         urls = [f"postgresql://postgres@127.0.0.1:{at}/postgres" for at in (free_port(), port)]
         nodes = [Cluster(tmp_path / str(number), url).web[0] for number, url in enumerate(urls)]
@@ -510,7 +511,7 @@ async def gives_up_after_a_minute(node: Service) -> None:
     async with asyncio.timeout(90):
         while node.runs:
             await asyncio.sleep(0.1)
-    assert 60 <= time.monotonic() - began < 90  # with the start of an interpreter
+    assert 60 <= time.monotonic() - began < 90  # a minute, and the start of an interpreter
     assert await node.ended() == 1
     [line] = (line for line in node.log if line.startswith("clipwire: "))
     assert line.startswith("clipwire: storage.database cannot be reached (")
@@ -518,7 +519,7 @@ async def gives_up_after_a_minute(node: Service) -> None:
 
 @asynccontextmanager
 async def mute() -> AsyncIterator[int]:
-    """The port of a server that never answers."""
+    """Yield the port of a server that never answers."""
     ended = asyncio.Event()
 
     async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -533,7 +534,7 @@ async def mute() -> AsyncIterator[int]:
 
 
 async def until_completed(node: Service, task_id: str) -> Payload:
-    """However often the answer is that the database is away."""
+    """Return the completed task, even if some answers say that the database is away."""
     async with asyncio.timeout(60):
         while True:
             async with node.client.get(f"/api/status/{task_id}") as answer:

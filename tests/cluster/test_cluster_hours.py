@@ -1,4 +1,4 @@
-"""An hour in which nothing may be fetched, on many machines."""
+"""A rate window in which nothing may be fetched, on many machines."""
 
 import asyncio
 import json
@@ -18,7 +18,9 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(scope="module")
 def nodes(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """It is the hour now, by the clock of the database, and for a while."""
+    """A cluster for which the rate window is open now, by the clock of the database, and for two hours
+    more.
+    """
     now = datetime.now(UTC)
     begin, end = (f"{now + timedelta(hours=hours):%H:%M}" for hours in (-1, 2))
     windows = json.dumps([{"from": begin, "to": end, "rate": 0}])
@@ -48,14 +50,14 @@ async def test_what_runs_is_held_on_every_node_and_does_as_it_is_told(cluster: C
     async with asyncio.timeout(20):
         while not all([(await web.status(each)).get("waiting") == "rate_window" for each in ids]):
             await asyncio.sleep(0.05)
-    await asyncio.sleep(3.5)  # longer than a stall may be
+    await asyncio.sleep(3.5)  # longer than the stall timeout
     for each in ids:
         status = await cluster.web[1].status(each)
         assert (status["stage"], status["attempt"], status["waiting"]) == ("download", 1, "rate_window")
         assert "not_before" in status
         assert "speed" not in status
         assert not status.get("downloaded_bytes")
-    async with asyncio.timeout(20):  # how soon is what tests/cluster/test_cluster.py looks at
+    async with asyncio.timeout(20):  # tests/cluster/test_cluster.py tests how fast actions are
         assert (await act(web, ids[0], "pause"))["stage"] == "paused"
         assert (await act(web, ids[1], "cancel"))["stage"] == "cancelled"
     await act(web, ids[0], "resume")

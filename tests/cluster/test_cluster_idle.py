@@ -1,4 +1,4 @@
-"""What nodes that have nothing to do ask of the database."""
+"""Which statements nodes without work send to the database."""
 
 import asyncio
 import json
@@ -16,10 +16,10 @@ from tests.service import Service
 
 TOLD = ("-c", "log_statement=all", "-c", "log_min_messages=log", "-c", "log_line_prefix=")
 STATEMENT = re.compile(r"^LOG:  (?:statement|execute [^:]*): +(.*)$", re.MULTILINE)
-MOST = 6  # statements a second
-SECONDS = 40  # twice the time between chores
-HEARTBEAT = 5  # seconds, as it ships
-LATE = 10  # seconds by which an idle session tells its statistics late
+MOST = 6  # most statements a second
+SECONDS = 40  # seconds of the test: twice the time between two chores
+HEARTBEAT = 5  # seconds between heartbeats, by default
+LATE = 10  # seconds until PostgreSQL shows the statistics of an idle session
 WRITTEN = "SELECT relname, n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables"
 
 
@@ -36,7 +36,7 @@ async def test_a_web_node_and_two_workers_with_nothing_to_do_leave_the_database_
             )
             await stack.enter_async_context(node)
             await node.ready()
-        await asyncio.sleep(5)  # until they have started
+        await asyncio.sleep(5)  # the nodes' starts are over by then
         db = await stack.enter_async_context(await AsyncConnection.connect(server.url, autocommit=True))
         rows: dict[str, int] = dict(await (await db.execute(WRITTEN)).fetchall())
         before, began = len(server.log()), time.monotonic()

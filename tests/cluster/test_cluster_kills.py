@@ -1,4 +1,4 @@
-"""`kill -9` of any node and of the database, nodes that stand still, ways that break: at random moments."""
+"""Random kills of nodes and of the database, nodes that hang, and connections that break."""
 
 import random
 import time
@@ -11,8 +11,8 @@ from tests.cluster.storm import HOSTS, Storm, storm
 from tests.lasting import part_of
 from tests.site import open_site
 
-LASTS = part_of(300.0)  # seconds
-CALM = 1.0, 6.0  # seconds between strikes: others want to work as well
+LASTS = part_of(300.0)  # seconds of the storm
+CALM = 1.0, 6.0  # least and most seconds between two strikes, so that nodes can work between them
 
 
 @pytest.mark.long
@@ -25,7 +25,7 @@ async def test_whatever_dies_and_whenever_every_task_ends_once_as_was_wanted_and
     media: Path, tmp_path: Path, request: pytest.FixtureRequest, place: str
 ) -> None:
     seed = random.randrange(1 << 32)
-    print(f"seed {seed}")  # shown when it fails
+    print(f"seed {seed}")  # pytest shows it if the test fails
     s3 = request.getfixturevalue("s3") if place == "bucket" else None
     began = time.time()
 

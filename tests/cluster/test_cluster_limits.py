@@ -1,4 +1,4 @@
-"""What holds over all nodes together: limits, the queue's order and what time it is."""
+"""What holds over all nodes together: limits, the order of the queue, and the time."""
 
 import asyncio
 import itertools
@@ -19,14 +19,14 @@ from tests.site import Site
 pytestmark = pytest.mark.long
 
 PER_HOST, MAX_QUEUED, RATE = 3, 6, 600_000
-AHEAD = 600  # seconds
+AHEAD = 600  # seconds by which clocks are skewed
 SKEWED = {"PYTHONPATH": str(ROOT / "tests" / "skewed")}
 SLOW = "/8mb.mp4?rate=100000"
 
 
 @pytest.fixture(scope="module")
 def nodes(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Their clocks are far apart; each worker alone would take all that a host may have at once."""
+    """Nodes whose clocks are far apart. Each worker alone could run all that a host may have at once."""
     own = {
         "web1": {**SKEWED, "SKEW": str(AHEAD)},
         "worker1": {**SKEWED, "SKEW": str(-AHEAD)},
@@ -52,7 +52,7 @@ async def cluster(nodes: Cluster) -> AsyncIterator[Cluster]:
 
 
 class Asked:
-    """One web node after the other."""
+    """Sends each request to the next web node in turn."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._nodes = itertools.cycle(cluster.web)
@@ -65,7 +65,7 @@ class Asked:
             return {task["task_id"]: task["stage"] for task in (await answer.json())["tasks"]}
 
     async def running(self, count: int) -> set[str]:
-        """The tasks that run once as many do."""
+        """Wait until `count` tasks run; return their ids."""
         async with asyncio.timeout(20):
             while (
                 len(found := {one for one, stage in (await self.stages()).items() if stage == "download"})
@@ -84,7 +84,7 @@ async def test_a_host_has_no_more_downloads_than_it_may_over_all_workers(
     asked = Asked(cluster)
     ids = [(await asked.submit(site.url(SLOW)))["task_id"] for _ in range(PER_HOST + 3)]
     await asked.running(PER_HOST)
-    await asyncio.sleep(1.5)  # in which another one would have begun
+    await asyncio.sleep(1.5)  # long enough for one more task to begin
     assert len(await asked.running(PER_HOST)) == PER_HOST
     for _ in range(3):
         await asked.cancel(min(await asked.running(PER_HOST), key=ids.index))
@@ -126,7 +126,7 @@ async def test_all_downloads_together_keep_to_the_rate(cluster: Cluster, site: S
     asked = Asked(cluster)
     ids = [(await asked.submit(site.url("/8mb.mp4")))["task_id"] for _ in range(PER_HOST)]
     await asked.running(PER_HOST)
-    await asyncio.sleep(3)  # until every worker knows of the others
+    await asyncio.sleep(3)  # by then every worker knows of the others
     before, began = await bytes_of(cluster, ids), time.monotonic()
     await asyncio.sleep(5)
     rate = (await bytes_of(cluster, ids) - before) / (time.monotonic() - began)
@@ -188,7 +188,7 @@ async def test_there_is_no_room_only_when_no_worker_has_any(
 
 
 async def until_answered(node: Service, url: str, expected: tuple[int, str | None]) -> None:
-    """Nodes know of each other what was so a second ago."""
+    """Submit tasks until the answer is the expected one: nodes know each other's state of a second ago."""
     async with asyncio.timeout(20):
         while True:
             async with node.client.post("/api/process", json={"url": url, "outputs": ["video"]}) as answer:

@@ -57,7 +57,7 @@ async def checks_of(node: Service) -> tuple[int, dict[str, Any]]:
 
 @asynccontextmanager
 async def connections_to(url: str) -> AsyncIterator[list[int]]:
-    """How many there are, looked at again and again while the block lasts."""
+    """Count the connections to the database again and again while the block lasts; yield the counts."""
     counts: list[int] = []
 
     async def look() -> None:
@@ -81,7 +81,8 @@ async def test_a_node_has_twelve_connections_at_most_whatever_is_asked_of_it(
 ) -> None:
     async def get(path: str) -> None:
         async with node.client.get(path) as answer:
-            assert answer.status in (200, 404, 503), await answer.text()  # 503: so much at once is too much
+            # 503: the node has too many requests at once.
+            assert answer.status in (200, 404, 503), await answer.text()
             await answer.read()
 
     async def live(number: int) -> None:
@@ -91,7 +92,8 @@ async def test_a_node_has_twelve_connections_at_most_whatever_is_asked_of_it(
         task_id = task["task_id"]
         for action in ("pause", "resume", "cancel"):
             async with node.client.post(f"/api/tasks/{task_id}/{action}") as answer:
-                assert answer.status in (200, 409, 503), await answer.text()  # 503: its worker is busy
+                # 503: the worker of the task is busy.
+                assert answer.status in (200, 409, 503), await answer.text()
         paths = (f"/api/status/{task_id}", "/api/tasks?q=mp4", "/api/download/video_no_0.mp4", "/api/cookies")
         await asyncio.gather(*(get(path) for path in (*paths, "/readyz", "/api/tasks?stage=queued")))
 
@@ -142,7 +144,8 @@ async def test_a_node_whose_data_directory_is_away_takes_nothing_and_goes_on_whe
     async with asyncio.timeout(20), await psycopg.AsyncConnection.connect(url, autocommit=True) as db:
         told = b"SELECT 1 FROM nodes WHERE heartbeat_at > %s"
         [now] = await (await db.execute("SELECT now()")).fetchone() or ()
-        while not await (await db.execute(told, (now,))).fetchone():  # it has told of its disk since
+        # Waits until the node has reported the state of its disk.
+        while not await (await db.execute(told, (now,))).fetchone():
             await asyncio.sleep(0.05)
     site.release()
     waiting = (await node.submit(site.url("/video.mp4"), outputs=["video"]))["task_id"]

@@ -25,7 +25,7 @@ from tests.site.followed import Followed
 
 PLACE = "cluster"
 SLOW = "/8mb.mp4?rate=400000"
-FRESH = 5  # seconds: how old at most is what another node shows of a running task
+FRESH = 5  # seconds: another node shows a running task as it was at most so long ago
 ANEW = "begins anew on this machine"
 
 
@@ -45,7 +45,7 @@ async def cluster(nodes: Cluster) -> AsyncIterator[Cluster]:
 
 @pytest.fixture
 async def smallest(nodes: Cluster) -> AsyncIterator[Cluster]:
-    """Two nodes to ask, and one that works."""
+    """A cluster of two web nodes and one worker."""
     async with nodes.running(*nodes.web, nodes.workers[0]) as running:
         yield running
 
@@ -69,7 +69,7 @@ async def nothing_of(task_id: str, *nodes: Service, within: float = 20) -> None:
 async def downloading(
     web: Service, cluster: Cluster, url: str, stage: str = "download"
 ) -> tuple[str, Service]:
-    """The id of a task, and the worker that runs it."""
+    """Submit a task; return its id, and the worker that runs it."""
     task_id = (await web.submit(url, outputs=["video"]))["task_id"]
     await web.wait(task_id, "download")
     return task_id, await cluster.runs_on(task_id)
@@ -206,7 +206,7 @@ async def test_a_deletion_takes_its_keys_and_what_every_worker_has_of_it(
 ) -> None:
     web = cluster.web[0]
     task_id, worker = await downloading(web, cluster, site.url(SLOW))
-    await worker.kill()  # so that its partial files stay
+    await worker.kill()  # a killed worker leaves the partial files
     await worker.start()
     await web.wait(task_id, "download")
     await act(cluster.web[1], task_id, "pause")
@@ -258,7 +258,7 @@ async def test_an_outage_of_the_bucket_is_one_line_on_a_node_and_said_by_each_ta
                 proxy.spoil = away
                 uploads = await web.submit(site.url("/1mb.mp4"), outputs=["video"])
                 await waiting(web, uploads["task_id"], "storage_away")
-                async with asyncio.timeout(60):  # the logs of two tasks are shared in vain, and uploads fail
+                async with asyncio.timeout(60):  # meanwhile two logs cannot be shared, and the upload fails
                     while len(refused) < 20:
                         await asyncio.sleep(0.5)
                         assert (await web.status(uploads["task_id"]))["waiting"] == "storage_away"
@@ -337,7 +337,7 @@ async def test_a_download_that_goes_on_elsewhere_begins_anew_and_its_log_says_so
 
 
 async def fetched(node: Service, task_id: str, at_least: int) -> Payload:
-    """The first status that shows as many bytes."""
+    """Wait until the status of the task shows so many bytes; return it."""
     async with asyncio.timeout(20):
         while (status := await node.status(task_id)).get("downloaded_bytes", 0) < at_least:
             await asyncio.sleep(0.02)

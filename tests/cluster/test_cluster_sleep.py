@@ -1,4 +1,4 @@
-"""A worker without work sleeps, and takes a task all the same."""
+"""A worker without work lets its fork server sleep, and still takes a new task."""
 
 import asyncio
 from collections.abc import AsyncIterator

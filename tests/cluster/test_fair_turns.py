@@ -51,7 +51,7 @@ def shares_of(**most: int) -> Shares:
 async def places(
     url: str, shares: Shares, at_once: int, per_host: int = 0, node_alive: float = 0
 ) -> AsyncIterator[Node]:
-    """A node with places, whose jobs only a test ends."""
+    """Open a node whose jobs end only when a test ends them."""
     async with open_node(
         url,
         at_once=at_once,
@@ -72,13 +72,13 @@ async def wait(node: Node, name: str, owner: str | None, host: str = "a.test", p
 
 
 async def admitted(node: Node) -> list[str]:
-    """The tasks that have jobs, in the order in which the engine runs these."""
+    """Return the tasks that have jobs, in the order in which the job engine takes the jobs."""
     rows = await node.database.rows("SELECT lock FROM procrastinate_jobs ORDER BY priority DESC, id")
     return [task_id for (task_id,) in rows]
 
 
 async def end(node: Node, task_id: str) -> None:
-    """As a worker does at the end of an attempt."""
+    """End the job of a task in the database, as a worker does at the end of an attempt."""
     async with node.database.transaction() as db:
         await db.execute(_DROP_JOB, (task_id,))
         await db.execute(_END, (task_id,))
@@ -86,7 +86,7 @@ async def end(node: Node, task_id: str) -> None:
 
 
 async def admit(node: Node) -> None:
-    """As a sweep does."""
+    """Admit waiting tasks until there are no more, as a sweep does."""
     are_more = True
     while are_more:
         async with node.database.transaction() as db:
@@ -96,7 +96,9 @@ async def admit(node: Node) -> None:
 @pytest.mark.wide
 @pytest.mark.parametrize("per_host", [0, 2])
 async def test_tasks_begin_in_the_order_that_one_machine_has(clean_database: str, per_host: int) -> None:
-    """Whatever the tasks are: that of `Queue`, of which the tests of one machine say that it is fair."""
+    """The order is that of `Queue`, whatever the tasks are; the tests of one machine check that it is
+    fair.
+    """
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
     shares, at_once = shares_of(anna=2, carla=1), 4
@@ -138,7 +140,7 @@ async def test_of_many_nodes_that_admit_at_once_none_gives_more_than_a_person_ma
         ended = set[str]()
 
         async def work(node: Node) -> None:
-            """End what runs, whoever else does so as well."""
+            """End random jobs until none is left; the other node may do the same."""
             while rows := await node.database.rows(_JOBS):
                 of_owner = Counter(owner for _, owner, _ in rows)
                 assert all(of_owner[name] <= most for name, most in limits.items()), of_owner
@@ -244,7 +246,7 @@ async def test_a_job_for_the_node_with_its_files_takes_no_place_of_another_node(
             await admit(other)
         queues = "SELECT lock, queue_name FROM procrastinate_jobs ORDER BY id"
         mine = f"node-{one.name}"
-        # As many as twice the places, so that one of all nodes' places is not left empty for long.
+        # Twice as many jobs as places wait for this node, so that none of its places is empty for long.
         assert await one.database.rows(queues) == [("a", mine), ("b", mine), ("c", mine), ("d", mine)]
         await end(one, "a")
         assert (await one.database.rows(queues))[-1] == ("e", "downloads")
@@ -273,7 +275,7 @@ async def test_the_next_task_is_found_without_a_scan_of_the_queue(clean_database
 
 
 def scans_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The parts of a plan that read the table of tasks."""
+    """Yield the parts of a query plan that scan the table of tasks."""
     if plan.get("Relation Name") == "tasks":
         yield plan
     for part in plan.get("Plans", ()):

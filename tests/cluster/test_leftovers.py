@@ -1,4 +1,4 @@
-"""What other nodes have removed or completed goes from this machine, too."""
+"""A node deletes its own files of tasks that other nodes have removed or completed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence

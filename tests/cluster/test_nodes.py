@@ -1,4 +1,4 @@
-"""What nodes make of what they know of each other."""
+"""What a node concludes from what it knows of the other nodes."""
 
 import fcntl
 import os
@@ -42,7 +42,8 @@ def nodes(*live: Node) -> Nodes:
 )
 def test_each_node_has_its_share_of_the_rate(here: int, elsewhere: int, share: int) -> None:
     me = node("me", running=here)
-    known = nodes(node("me", running=7), node("other", running=elsewhere))  # what was said of me is older
+    # The stored number of this node's own downloads is outdated, and must not count.
+    known = nodes(node("me", running=7), node("other", running=elsewhere))
     assert known.share(me, 1000) == share
 
 

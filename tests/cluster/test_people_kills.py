@@ -1,4 +1,6 @@
-"""Limits and turns of people over all nodes, and that nothing is lost, while nodes are killed."""
+"""While nodes are killed, the limits of people hold over all nodes, people take turns, and no task is
+lost.
+"""
 
 import asyncio
 from collections import Counter
@@ -19,11 +21,12 @@ pytestmark = pytest.mark.long
 
 TOKEN = "open-sesame-0123456789"
 ADMIN = {"Authorization": f"Bearer {TOKEN}"}
-MAX_RUNNING, PLACES = 2, 4  # of a person, and of all workers together
+MAX_RUNNING, PLACES = 2, 4  # most running tasks of one person, and of all workers together
 TASKS = {"anna": 24, "bob": 6, "carla": 6}
-RATE = 4_000_000  # bytes a second: a film takes two
-WAITS = {"queued", "paused", "completed", "failed", "cancelled"}  # all other stages take a place
-# Whom to kill once so many tasks are completed. No task may lose its worker three times in a row.
+RATE = 4_000_000  # bytes a second, at which a film takes two seconds
+# Stages in which a task does not count as running.
+WAITS = {"queued", "paused", "completed", "failed", "cancelled"}
+# Which node is killed after how many completed tasks. No task may lose its worker three times in a row.
 KILLS = ((4, "worker1"), (9, "web1"), (14, "worker2"), (20, "web2"))
 
 
@@ -47,7 +50,7 @@ async def cluster(postgres: str, tmp_path: Path) -> AsyncIterator[Cluster]:
 
 
 async def tasks_on(node: Service) -> list[dict[str, Any]] | None:
-    """All tasks as an admin sees them; None while the node is away."""
+    """Return all tasks as an admin sees them, or None while the node is away."""
     try:
         async with node.client.get("/api/tasks?limit=100", headers=ADMIN) as answer:
             return (await answer.json())["tasks"] if answer.status == 200 else None
@@ -56,7 +59,7 @@ async def tasks_on(node: Service) -> list[dict[str, Any]] | None:
 
 
 async def submitted(cluster: Cluster, site: Site) -> Mapping[str, str]:
-    """The tasks with their owners; Anna's were there first."""
+    """Submit the tasks of all people, Anna's first; return the owner of each task."""
     owners = dict[str, str]()
     web = cluster.web[0].client
     for name, count in TASKS.items():
@@ -105,7 +108,8 @@ async def test_nobody_exceeds_a_limit_or_starves_and_nothing_is_lost_whoever_is_
     ends = sorted((task["completed_at"], task["owner"]) for task in tasks)
     before_all_others = max(number for number, (_, owner) in enumerate(ends) if owner != "anna") + 1
     of_anna = before_all_others - sum(count for name, count in TASKS.items() if name != "anna")
-    assert of_anna <= TASKS["anna"] // 2, ends  # she had asked first, and takes turns all the same
+    # At most half of Anna's tasks came first, though she asked first: people take turns.
+    assert of_anna <= TASKS["anna"] // 2, ends
     for task in tasks:
         async with cluster.web[1].client.get(task["files"]["video"], headers=ADMIN) as answer:
             assert answer.status == 200

@@ -1,4 +1,4 @@
-"""What one node does, heard on another."""
+"""A change on one node reaches the clients of another."""
 
 import asyncio
 import time
@@ -50,7 +50,9 @@ async def proxy(clean_database: str) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 async def node(writing: PostgresStore, proxy: Proxy) -> AsyncIterator[Node]:
-    """It reaches the database through a proxy, the other one directly."""
+    """A node that reaches the database through a proxy; `writing` stands for the other node, without a
+    proxy.
+    """
     async with AsyncExitStack() as stack:
         there = await stack.enter_async_context(open_at(proxy.url))
         hub = Hub()
@@ -58,7 +60,7 @@ async def node(writing: PostgresStore, proxy: Proxy) -> AsyncIterator[Node]:
 
 
 async def comes(watcher: Watcher, wanted: Callable[[Update], bool]) -> list[Update]:
-    """All updates up to the one that is `wanted`."""
+    """Return all updates that come, up to the first that `wanted` accepts."""
     found: list[Update] = []
     async with asyncio.timeout(20):
         while not any(map(wanted, found)):
@@ -68,7 +70,7 @@ async def comes(watcher: Watcher, wanted: Callable[[Update], bool]) -> list[Upda
 
 
 async def comes_also(watcher: Watcher, wanted: Update, found: list[Update]) -> list[Update]:
-    """All updates, if it is not among those that were `found`."""
+    """Wait for one more update, unless it is already among those that were `found`; return all updates."""
     return found if wanted in found else found + await comes(watcher, lambda update: update == wanted)
 
 
@@ -116,7 +118,8 @@ async def test_what_nobody_watches_is_not_read(
     watcher = Watcher()
     with node.hub.watch(watched.task_id, watcher):
         await save(writing, started(other))
-        await save(node.store, ours := started(watched))  # our own recorder tells the hub
+        # This node's own recorder would tell the hub of this change.
+        await save(node.store, ours := started(watched))
         await comes(watcher, is_at(await save(writing, downloading(ours))))
     assert {*read} == {watched.task_id}
 
@@ -143,7 +146,7 @@ async def test_after_a_gap_all_that_is_watched_is_read_again(
 async def test_after_a_gap_in_which_a_task_was_removed_a_feed_of_all_is_closed(
     writing: PostgresStore, node: Node, proxy: Proxy
 ) -> None:
-    """Nothing tells that it was removed: its row is gone."""
+    """The feed cannot be told which task was removed: its row is gone."""
     feed = Waiter()
     with node.hub.watch(None, feed):
         gone = (await add(writing, new_task())).status
@@ -207,11 +210,13 @@ async def test_a_log_out_is_heard_on_every_node(writing: PostgresStore, node: No
 async def test_a_connection_that_is_silent_is_given_up(
     writing: PostgresStore, node: Node, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stands, and nothing comes: as with a machine that was switched off."""
+    """The connection stays open and nothing comes, as if the machine of the database had been switched
+    off.
+    """
     assert relay.SILENT + relay.ANSWER_WITHIN + relay.RETRY_AFTER < 10
     monkeypatch.setattr(relay, "SILENT", 0.5)
     monkeypatch.setattr(relay, "ANSWER_WITHIN", 0.5)
-    proxy.cut()  # the next connection goes by the shorter times
+    proxy.cut()  # the next connection uses the shorter times
     status = (await add(writing, new_task())).status
     watcher = Watcher()
     with node.hub.watch(status.task_id, watcher):
@@ -224,7 +229,8 @@ async def test_a_connection_that_is_silent_is_given_up(
 async def test_a_node_that_does_not_hear_itself_does_not_start(
     writing: PostgresStore, clean_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "CHANNEL", "elsewhere")  # as a pooler does with LISTEN, without an error
+    # A pooler accepts LISTEN, and passes no notification on.
+    monkeypatch.setattr(relay, "CHANNEL", "elsewhere")
     with pytest.raises(
         DatabaseUnusable, match=r"^storage.database leads through a pooler in transaction mode:"
     ):
@@ -251,7 +257,7 @@ async def test_a_node_on_a_busy_machine_that_hears_itself_late_does_start(
 
 async def test_a_real_pooler_in_transaction_mode_is_refused_in_seconds(clean_database: str) -> None:
     with pooled(clean_database) as url:
-        async with open_at(url) as there:  # which it carries well
+        async with open_at(url) as there:  # other statements work through the pooler
             await add(there, new_task())
             began = time.monotonic()
             with pytest.raises(DatabaseUnusable, match=r"^storage.database leads through a pooler [^\n]+$"):

@@ -32,7 +32,7 @@ def settings_of(url: str, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 async def releases(empty_database: str, tmp_path: Path) -> AsyncIterator[tuple[Service, Service]]:
-    """This one, which runs already, and the next; they are not set up alike."""
+    """A node of this release, which runs first, and one of the next release with another setting."""
     settings = settings_of(empty_database, tmp_path)
     async with AsyncExitStack() as stack:
         this = await stack.enter_async_context(Service(tmp_path / "this", **settings))
@@ -56,7 +56,9 @@ def without_mood(payload: Payload) -> Payload:
 
 
 async def settings_check(node: Service) -> dict[str, Any]:
-    """As soon as it is not in order: a node that has just begun has to be heard of first."""
+    """Wait until the check of the settings fails, and return it: a node that has just started is not known to
+    the other yet.
+    """
     async with asyncio.timeout(20):
         while True:
             async with node.client.get("/readyz?lang=en") as answer:
@@ -71,7 +73,7 @@ async def test_two_neighbouring_releases_are_one_service(
 ) -> None:
     this, follows = releases
 
-    # Each runs what either was asked for, and all is told by both.
+    # Each node runs tasks that either was asked for, and both show every task.
     tasks = [await node.submit(site.url(SLOW), outputs=["video"]) for node in (this, follows, this, follows)]
     ids = [task["task_id"] for task in tasks]
     heard = await asyncio.gather(*(last_of(node, each) for node in releases for each in ids))
@@ -86,7 +88,7 @@ async def test_two_neighbouring_releases_are_one_service(
         async with node.client.get("/api/tasks?q=8mb") as listed:
             assert [task["task_id"] for task in (await listed.json())["tasks"]] == ids[::-1]
 
-    # What the next one wrote is kept by what this one changes, and what this one wrote is read by the next.
+    # A change by one release keeps what the other has written, in both directions.
     for first, then in (releases, releases[::-1]):
         task_id = (await first.submit(site.url(SLOW), auto_start=False))["task_id"]
         assert (await done_to(then, task_id, "cancel"))["stage"] == "cancelled"
@@ -97,11 +99,11 @@ async def test_two_neighbouring_releases_are_one_service(
         async with first.client.get(f"/api/status/{task_id}") as answer:
             assert answer.status == 404
 
-    # Going back one release is possible: this one starts on the tables of the next.
+    # A rollback by one release is possible: this release starts on the tables of the next.
     await this.restart()
     assert (await this.status(ids[0])) == heard[0]
 
-    # They say that they are not set up alike, and work on.
+    # Both nodes say that their settings differ, and go on.
     for node in releases:
         check = await settings_check(node)
         assert (check["ok"], check["needed"]) == (False, False)
@@ -130,7 +132,7 @@ async def test_this_release_and_a_real_copy_of_the_one_before_are_one_service_bo
         old = await before.wait((await before.submit(site.url("/1mb.mp4"), outputs=["video"]))["task_id"])
         waits = await before.submit(site.url(SLOW), outputs=["video"], auto_start=False)
 
-        # Up: this one migrates the tables below the feet of the one before.
+        # Upgrade: this release migrates the tables while the release before runs on them.
         async with Service(tmp_path / "this", **settings) as this:
             both = (before, this)
             assert read(empty_database, "SELECT version FROM schema") == [(len(released_scripts()),)]
@@ -139,7 +141,7 @@ async def test_this_release_and_a_real_copy_of_the_one_before_are_one_service_bo
                 fetched = await node.fetch(old["files"]["video"], tmp_path / "video")
                 assert sha256(fetched) == sha256(media / "1mb.mp4")
 
-            # Each runs what either was asked for, and both tell the same.
+            # Each node runs tasks that either was asked for, and both show the same.
             ids = [
                 (await node.submit(site.url(SLOW), outputs=["video"]))["task_id"] for node in (*both, *both)
             ]
@@ -151,7 +153,7 @@ async def test_this_release_and_a_real_copy_of_the_one_before_are_one_service_bo
                     assert [each["task_id"] for each in (await listed.json())["tasks"]][:4] == ids[::-1]
             await the_same_is_told(both, ids)
 
-            # What one wrote, the other changes.
+            # Each node changes what the other has written.
             for first, then in (both, both[::-1]):
                 task_id = (await first.submit(site.url(SLOW), auto_start=False))["task_id"]
                 assert (await done_to(then, task_id, "cancel"))["stage"] == "cancelled"
@@ -161,13 +163,13 @@ async def test_this_release_and_a_real_copy_of_the_one_before_are_one_service_bo
                 async with first.client.get(f"/api/status/{task_id}") as answer:
                     assert answer.status == 404
 
-            # Back: the one before starts on the tables of this one, and goes on alone.
+            # Rollback: the release before starts on the tables of this one, and goes on alone.
             await before.restart()
             await this.stop()
             await done_to(before, waits["task_id"], "resume")
             assert (await before.wait(waits["task_id"]))["stage"] == "completed"
 
-            # And up again.
+            # A second upgrade.
             await this.start()
             await the_same_is_told(both, [*ids, waits["task_id"]])
             for node in both:
@@ -175,7 +177,7 @@ async def test_this_release_and_a_real_copy_of_the_one_before_are_one_service_bo
 
 
 async def the_same_is_told(nodes: tuple[Service, Service], ids: list[str]) -> None:
-    """By both, of what both know."""
+    """Check that both nodes show the same of each task, in all fields that both know."""
     for task_id in ids:
         one, other = [await node.status(task_id) for node in nodes]
         shared = in_common(one, other)

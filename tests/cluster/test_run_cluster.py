@@ -1,4 +1,4 @@
-"""`make run-cluster`, as somebody in a terminal uses it."""
+"""`make run-cluster`, started and ended as in a terminal."""
 
 import asyncio
 import os
@@ -20,12 +20,15 @@ from tests.service import ROOT, descendants, gone
 from tests.site import Site
 from tests.tools import without
 
-READY_WITHIN, GONE_WITHIN = 60.0, 15.0  # seconds
+# Seconds until the nodes are ready, and until all processes have ended.
+READY_WITHIN, GONE_WITHIN = 60.0, 15.0
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """For temporary files, and open to the database's user, as `/tmp` is."""
+    """A folder for temporary files that every user may read, as `/tmp` is: the database runs as another
+    user.
+    """
     folder = Path(tempfile.mkdtemp(prefix="clipwire-terminal-"))
     folder.chmod(0o755)
     yield folder
@@ -34,7 +37,7 @@ def folder() -> Iterator[Path]:
 
 @asynccontextmanager
 async def terminal(folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A group of processes of their own, all of which get what is typed."""
+    """Run `make run-cluster` in its own process group, which gets Ctrl-C as a whole."""
     if not find_programs() or not find_weed():
         without("PostgreSQL and an S3 server", "make packages")
     environment = {
@@ -66,7 +69,7 @@ async def links(process: asyncio.subprocess.Process) -> list[str]:
 
 
 async def end(process: asyncio.subprocess.Process) -> None:
-    """Ctrl-C; nothing of it may be left."""
+    """Send Ctrl-C; fail if a process or file is left."""
     started = descendants(process.pid)
     assert started
     began = time.monotonic()

@@ -17,7 +17,7 @@ NODES, ROUNDS = 3, 70
 
 
 async def test_each_entry_becomes_one_task_whoever_checks_and_whoever_dies(clean_database: str) -> None:
-    """A node that dies has claimed a check and stores nothing; or it stood still, and stores it too late."""
+    """A node that dies has claimed a check and stores no result; one that hung stores its result too late."""
     chance = random.Random(1)
     pace = Pace(interval=60, min_interval=1, pause=0, max_new=500)
     async with AsyncExitStack() as stack:
@@ -48,7 +48,7 @@ async def test_each_entry_becomes_one_task_whoever_checks_and_whoever_dies(clean
             await asyncio.gather(
                 *(check(node, number, fate) for node, fate in zip(nodes, fates, strict=True))
             )
-            now += 2 * LEASE  # the leases of the dead have ended, and all is due again
+            now += 2 * LEASE  # the leases of the dead nodes have ended, and all subscriptions are due again
             if late and chance.random() < 0.5:
                 node, claim, count = late.pop(chance.randrange(len(late)))
                 await rooms(node).checks.settle(claim, entries(*range(count, 0, -1)), WHOLE, pace, now)

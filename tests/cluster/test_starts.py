@@ -16,12 +16,12 @@ from server.tasks.hub import Hub
 from server.tasks.service import Tasks
 from tests.cluster.node import Node, open_node, queue
 
-WITHIN = 60  # seconds
+WITHIN = 60  # seconds in which all tasks must have begun
 
 
 async def tasks_of(stack: AsyncExitStack, node: Node, folder: Path) -> Tasks:
     turns = await stack.enter_async_context(open_turns(node.database.url))
-    files, clock = object(), node.store.clock  # no file is touched
+    files, clock = object(), node.store.clock  # no file is used in this test
     disk = Disk(folder, 0)
     return Tasks(node.store, node.recorder, Hub(), node.dispatcher, turns, files, disk, clock)  # type: ignore[arg-type]
 

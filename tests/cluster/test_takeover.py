@@ -1,4 +1,6 @@
-"""Nodes on one database, within the test's process: limits over all of them, and what is lost and found."""
+"""Nodes on one database, in the test's process: limits over all nodes, and lost jobs that other nodes take
+over.
+"""
 
 import asyncio
 import random
@@ -25,7 +27,7 @@ DONE = Completed(files={})
 
 @asynccontextmanager
 async def two_nodes(url: str, at_once: int = 4, per_host: int = 0) -> AsyncIterator[tuple[Node, Node]]:
-    """Whose attempts are counted together."""
+    """Open two nodes whose attempts are counted together."""
     async with open_node(url, at_once, per_host) as one, open_node(url, at_once, per_host) as other:
         other.jobs.run = one.attempts.run
         yield one, other
@@ -41,7 +43,7 @@ async def until(node: Node, name: str, stage: Stage, attempt: int = 0) -> None:
 
 
 async def jobs_left(node: Node) -> tuple[int, int]:
-    """Of the engine, and of tasks."""
+    """Return how many jobs the job engine has, and how many tasks have a job."""
     [jobs] = await node.database.rows("SELECT count(*) FROM procrastinate_jobs")
     [tasks] = await node.database.rows("SELECT count(*) FROM tasks WHERE job_id IS NOT NULL")
     return jobs[0], tasks[0]
@@ -53,7 +55,8 @@ async def test_a_hosts_limit_holds_over_all_nodes_and_every_task_has_its_turn(cl
         names = [f"{host}-{number}" for number in range(12) for host in ("one", "two")]
         for name in names:
             await queue(chance.choice((one, other)), name, host=name.partition("-")[0])
-        await one.attempts.until(lambda: len(one.attempts.running()) == 6)  # both hosts have all their places
+        # Both hosts run as many tasks as they may.
+        await one.attempts.until(lambda: len(one.attempts.running()) == 6)
         for count in range(len(names)):
             await one.attempts.until(lambda count=count: len(one.attempts.begun) > count)  # type: ignore[misc]
             await asyncio.sleep(0.02)
@@ -103,7 +106,7 @@ async def test_a_task_that_is_said_to_run_and_does_not_is_queued_again(clean_dat
     async with open_node(clean_database, judges_at_once=True) as node:
         node.supervisor.hold()
         await queue(node, "a")
-        await node.dispatcher.withdraw("a")  # and whoever did it died over it
+        await node.dispatcher.withdraw("a")  # the node that did this dies before the next step
         await node.recorder.record("a", Started())
         await node.database.rows("UPDATE tasks SET withdrawn_at = now() - interval '1 hour' RETURNING number")
         node.supervisor.release()
@@ -119,7 +122,7 @@ async def test_a_damaged_row_keeps_no_other_task_from_its_job_and_is_not_tried_a
         node.supervisor.hold()
         for name in "abc":
             await queue(node, name)
-        await node.dispatcher.withdraw("a", "b")  # so that they need other jobs
+        await node.dispatcher.withdraw("a", "b")  # so that these tasks need new jobs
         await node.database.rows("UPDATE tasks SET withdrawn_at = NULL RETURNING number")
         damage = "UPDATE tasks SET status = %s WHERE task_id = 'a' RETURNING number"
         await node.database.rows(damage, status)
@@ -131,7 +134,7 @@ async def test_a_damaged_row_keeps_no_other_task_from_its_job_and_is_not_tried_a
         async with asyncio.timeout(WITHIN):
             while "task c cannot be read" not in caplog.text:
                 await asyncio.sleep(0.05)
-        await asyncio.sleep(0.5)  # time for many tries
+        await asyncio.sleep(0.5)  # long enough for many tries
     assert caplog.text.count("task c cannot be read") == 1
     assert caplog.text.count("download a ended unexpectedly") == 1
 
@@ -170,7 +173,7 @@ async def test_what_a_draining_worker_runs_is_left_to_it_and_all_else_goes_to_ot
         other.supervisor.release()
         await one.attempts.have_begun("a", "b")
         for _ in range(3):
-            await a_beat_of_who_runs(one, "a")  # it is not taken for dead
+            await a_beat_of_who_runs(one, "a")  # the draining worker is not taken for dead
         await other.sweeper.look()
         assert one.attempts.begun == ["a", "b"]
         assert not draining.done()
@@ -193,7 +196,7 @@ async def a_beat_of_who_runs(node: Node, name: str) -> None:
 async def test_a_node_whose_fork_server_is_not_warm_leaves_all_tasks_to_others(clean_database: str) -> None:
     warm = asyncio.Event()
     async with (
-        open_node(clean_database, warm=asyncio.Event().wait),  # and it can be closed all the same
+        open_node(clean_database, warm=asyncio.Event().wait),  # a node that is never warm can be closed, too
         open_node(clean_database, warm=warm.wait) as cold,
         open_node(clean_database) as other,
     ):
@@ -214,7 +217,8 @@ async def test_a_job_that_its_worker_never_heard_of_is_given_back(
     async with open_node(clean_database, heartbeat=0.2) as node:
         await queue(node, "first")
         await node.attempts.have_begun("first")
-        await queue(node, "a")  # there is no room for it yet; now it is fetched, and the answer is lost
+        # The worker has no room for it yet. Then the job is handed out, and the answer to the worker is lost.
+        await queue(node, "a")
         await node.database.rows(
             "UPDATE procrastinate_jobs SET status = 'doing',"
             " worker_id = (SELECT max(id) FROM procrastinate_workers) WHERE lock = 'a' RETURNING id"
@@ -350,7 +354,7 @@ async def test_a_connection_that_is_lost_over_a_word_of_the_engine_is_lost_as_ov
 ) -> None:
     async with proxied(clean_database) as proxy, open_node(proxy.url) as node:
         proxy.cut_before = once(b"procrastinate_defer_jobs")
-        await queue(node, "a")  # done anew
+        await queue(node, "a")  # the job is deferred again
         await node.attempts.have_begun("a")
         proxy.cut_before = once(b"procrastinate_cancel_job")
         with pytest.raises(DatabaseAway):
@@ -362,7 +366,7 @@ async def test_a_connection_that_is_lost_over_a_word_of_the_engine_is_lost_as_ov
 async def test_a_transaction_that_is_ended_before_a_word_of_the_engine_is_ended_as_before_any_other(
     clean_database: str,
 ) -> None:
-    """As of a node that stood still."""
+    """The transaction of a node that hung is ended by the database."""
 
     async def stand_still(node: Node) -> None:
         async with node.database.transaction() as db:

@@ -18,7 +18,8 @@ from tests.service import FINAL, Payload, Service
 
 UNANSWERED = (aiohttp.ClientError, OSError, TimeoutError)
 SECOND = 2.0  # seconds of tolerance: the API gives times to the second
-PATIENCE = 12.0  # seconds for one answer: unless stopped, a node answers within ten, at least with an error
+# Seconds for one answer: unless it hangs, a node answers within ten seconds, at least with an error.
+PATIENCE = 12.0
 MEANWHILE = {"database_away", "database_busy", "storage_away", "shutting_down", "worker_silent", "queue_full"}
 
 Socket = AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]
@@ -44,7 +45,7 @@ class Witness(OfOneTask):
         self.fate = fate
         self.is_settled = fate == "completes"  # the test makes no more requests to change the task
         self.is_gone = False
-        self.must_be: str | None = None  # the stage in which the task has to stay, if any
+        self.must_be: str | None = None  # the stage in which the task has to stay, if it has to stay in one
 
     @property
     def is_over(self) -> bool:
@@ -53,9 +54,9 @@ class Witness(OfOneTask):
 
 @dataclass
 class Feed:
-    """The newest payload of each task that came through `/ws` of one node since the socket was opened.
+    """The newest payload of each task that came through `/ws` of one node, since the socket was opened.
 
-    `since` is when that was, in seconds since the epoch.
+    `since` is that time, in seconds since the epoch.
     """
 
     node: Service
@@ -104,13 +105,15 @@ class Crowd:
             await asyncio.sleep(0.1)
 
     def waiting(self) -> list[str]:
-        """The tasks that have not ended, and the watchers that still wait."""
+        """Return the tasks that have not ended, and the watchers that still wait."""
         tasks = [f"{one.fate}: {one.newest}" for one in self.witnesses.values() if not one.is_over]
         feeds = [f"{feed.node.folder.name} is behind" for feed in self.feeds if self._is_behind(feed)]
         return [*tasks, *feeds, *(one.get_name() for one in self._watching if not one.done())]
 
     async def ask(self, method: str, path: str, **request: object) -> Answer | None:
-        """The answer of a random web node; None if there was none. A 5xx must have a code of `MEANWHILE`."""
+        """Return the answer of a random web node, or None if it gave none. A 5xx must have a code of
+        `MEANWHILE`.
+        """
         node = self._chance.choice(self.web)
         with suppress(*UNANSWERED):
             async with self._client.request(method, node.url + path, **request) as answer:  # type: ignore[arg-type]
@@ -133,7 +136,9 @@ class Crowd:
         self._watching.append(asyncio.create_task(watching, name=name))
 
     def _is_behind(self, feed: Feed) -> bool:
-        """Whether the final payload of a task that ended while the socket was open is still missing."""
+        """Return whether the final payload of a task that ended while the socket was open is still
+        missing.
+        """
         return any(
             feed.last.get(one.task_id, {}).get("revision") != one.newest["revision"]
             for one in self.witnesses.values()
@@ -186,16 +191,17 @@ class Crowd:
         if news.get("removed"):
             assert witness.fate == "is deleted", news
             return
-        before = feed.last.get(witness.task_id, {"revision": 0})  # after a gap a revision may come again
+        # After a gap in the connection, a revision may come a second time.
+        before = feed.last.get(witness.task_id, {"revision": 0})
         feed.last[witness.task_id] = witness.saw(text, before["revision"])
 
     def _socket(self, node: Service, path: str) -> Socket:
-        """A socket to `node`; its heartbeat closes it if the node was stopped by SIGSTOP."""
+        """Open a socket to `node`; its heartbeat closes it if SIGSTOP has stopped the node."""
         return self._client.ws_connect(node.url + path, heartbeat=4)
 
 
 async def _texts(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[str]:
-    """The text messages, until the socket is closed or its heartbeat fails."""
+    """Yield the text messages, until the socket is closed or its heartbeat fails."""
     async for message in socket:
         if message.type is not aiohttp.WSMsgType.TEXT:
             return
@@ -203,5 +209,5 @@ async def _texts(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[str]:
 
 
 def _ended_at(payload: Payload) -> float:
-    """When the task ended, in seconds since the epoch; 0 if it has not."""
+    """Return when the task ended, in seconds since the epoch, or 0 if it has not."""
     return datetime.fromisoformat(payload["completed_at"]).timestamp() if payload.get("completed_at") else 0
