@@ -154,7 +154,7 @@ class Sending:
     def __init__(self, bodies: list[bytes]) -> None:
         self.bodies = bodies
 
-    def dl(self, name: str, stream: dict[str, Any]) -> tuple[bool, bool]:
+    def dl(self, name: str, stream: dict[str, Any], **_: Any) -> tuple[bool, bool]:
         Path(name).write_bytes(self.bodies.pop(0))
         return True, True
 

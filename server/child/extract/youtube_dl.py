@@ -57,9 +57,8 @@ class Engine(YoutubeDL):  # type: ignore[misc]
     """`trail` records network errors, because yt-dlp keeps only the message of many of them.
 
     `offered` is the number of formats of the last video; those whose ids are in `refused` are not selected.
-    `on_extracted` is called after each extraction, `on_request` before each request, `on_progress` gets
-    yt-dlp's progress dicts; `throttle` limits what downloads read. `item` is the place of the wanted entry in
-    a list, from 1 on: see `first`.
+    `on_extracted` is called after each extraction, `on_request` before each request; `throttle` limits what
+    downloads read. `item` is the place of the wanted entry in a list, from 1 on: see `first`.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         self.refused: set[str] = set()
         self.offered = 0
         self.on_extracted: Callable[[], object] = lambda: None
-        self.on_progress: Hook = lambda _: None
+        self._on_progress: Hook
         self.throttle = throttle or Throttle()
         self._is_live = False
         self._entry: int | None = None
@@ -86,7 +85,7 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         self.wants_one = params.get("playlist_items") == "1"
         self._only_describes = bool(params.get("extract_flat"))
         super().__init__(params, auto_init=False)
-        self.add_progress_hook(lambda event: self.on_progress(event))
+        self.add_progress_hook(lambda event: self._on_progress(event))
         known = extractors.enabled()
         if own := plugins.extractors:
             known = own | {key: kind for key, kind in known.items() if key not in own}
@@ -178,8 +177,12 @@ class Engine(YoutubeDL):  # type: ignore[misc]
         """Return the names of the extractors that know `url`, of which yt-dlp takes the first."""
         return (key for key in extractors.find_candidates(url) if self._ies[key].suitable(url))
 
-    def dl(self, *args: Any, **kwargs: Any) -> Any:
-        """Download as yt-dlp does, within `reading`: downloaders parse data of the source, as playlists."""
+    def dl(self, *args: Any, on_progress: Hook = lambda _: None, **kwargs: Any) -> Any:
+        """Download as yt-dlp does, within `reading`: downloaders parse data of the source, as playlists.
+
+        `on_progress` gets yt-dlp's progress dicts.
+        """
+        self._on_progress = on_progress
         with self.reading():
             return super().dl(*args, **kwargs)
 

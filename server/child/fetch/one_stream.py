@@ -141,11 +141,10 @@ class StreamFetcher:
         return part
 
     def _fetch_once(self, stream: dict[str, Any], path: Path, hook: Hook) -> Part:
-        self._engine.on_progress = hook
         try:
             if determine_protocol(stream).startswith("rtmp"):  # yt-dlp would start rtmpdump
                 raise DownloadError("RTMP needs a program that uses the network by itself: not allowed")
-            done, _ = self._engine.dl(str(path), stream)
+            done, _ = self._engine.dl(str(path), stream, on_progress=hook)
         except YoutubeDLError as error:
             if parts.has_begun(path):
                 raise BrokeOff(str(error)) from error

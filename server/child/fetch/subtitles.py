@@ -255,13 +255,13 @@ class SubtitleFetcher:
             raise JobFailed("unsupported_stream", f"{track.get('ext')} by {protocol} is no subtitles")
         if time.monotonic() > self._deadline:
             raise JobFailed("too_slow", "the other languages have taken too long")
-        self._engine.on_progress = self._watch()
         # Fewer retries than for the film, which waits for its subtitles meanwhile.
         params = self._engine.params
         of_film = {name: params.get(name) for name in ("retries", "fragment_retries")}
         params.update(dict.fromkeys(of_film, _RETRIES))
         try:
-            self._engine.dl(str(path), {"http_headers": self._headers, **track}, subtitle=True)
+            request = {"http_headers": self._headers, **track}
+            self._engine.dl(str(path), request, subtitle=True, on_progress=self._watch())
         finally:
             params.update(of_film)
         if not path.is_file():  # for segmented WebVTT `dl` does not return success
