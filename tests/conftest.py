@@ -21,7 +21,7 @@ from aiohttp.test_utils import TestClient
 from server.commands import check
 from server.storage.sqlite import ballast, migrations, store
 from server.storage.sqlite.connection import connect_writer
-from server.tasks import fork_servers as chosen_yt_dlp
+from server.tasks import release_switch
 from server.tasks.dispatcher import LocalDispatcher
 from tests import scratch  # noqa: F401  # before modules that make a folder
 
@@ -236,7 +236,7 @@ def jobs(ffmpeg: str) -> Iterator[Jobs]:
 def fork_servers() -> Iterator[None]:
     """Lend warm fork servers to the applications in this process; in other processes each starts its own."""
     with closing(ForkServers()) as owner, pytest.MonkeyPatch.context() as patch:
-        for module in (chosen_yt_dlp, check):
+        for module in (release_switch, check):
             patch.setattr(module, "ForkServer", owner.lend)
         yield
 

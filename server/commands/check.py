@@ -59,7 +59,7 @@ async def _checks(settings: Settings) -> list[Check]:
         if settings.downloads.plugins and ready:
             with TemporaryDirectory() as scratch:
                 if trial := plugins_of(JobMaker(settings.downloads, tools), lambda: Path(scratch)):
-                    plugins = [plugins_check(await trial.look(fork_server))]
+                    plugins = [plugins_check(await trial.find(fork_server))]
     detail = f"yt-dlp {ready.yt_dlp} starts" if ready else f"does not start: {warm or 'see yt_dlp_parts'!r}"
     return [
         *await asyncio.to_thread(_data_dir, settings),

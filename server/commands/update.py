@@ -3,7 +3,7 @@ jobs.
 
 Each step leaves a working release: a new one lies in a folder that nobody uses until it has passed its
 test, and choosing it is one rename of a small file. Running servers notice that by themselves (see
-`server.tasks.fork_servers`).
+`server.tasks.release_switch`).
 
 Decisions: docs/decisions/updates.md
 """
@@ -22,8 +22,7 @@ from server.commands import pip_index
 from server.commands.pip_index import NoNewRelease
 from server.commands.self_test import UnfitRelease, self_test
 from server.commands.words import one_line, word
-from server.tasks.fork_servers import moment
-from server.tasks.yt_dlp_releases import Outcome, Releases, State, installed, is_newer
+from server.tasks.yt_dlp_releases import Outcome, Releases, State, installed, is_newer, moment
 
 NEEDED_BYTES = 200 << 20  # on the disk, for pip's downloads and the unpacked packages
 

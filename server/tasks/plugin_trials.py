@@ -95,13 +95,13 @@ class Plugins:
 
     async def given(self, job: jobs.Job, server: ForkServer) -> jobs.Job:
         """Return `job` with the plugins that work on this fork server."""
-        found = await self.look(server)
+        found = await self.find(server)
         names = tuple(plugin.name for plugin in found.fit)
         return (
             replace(job, plugins=jobs.JobPlugins(folder=str(self._folder), modules=names)) if names else job
         )
 
-    async def look(self, server: ForkServer) -> PluginsFound:
+    async def find(self, server: ForkServer) -> PluginsFound:
         """Return the plugins that are there; try them if something has changed since the last trial."""
         found = PluginsFound()
         for _ in range(2):  # twice: a trial under way may have begun before the last change

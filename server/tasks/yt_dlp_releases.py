@@ -21,6 +21,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -177,6 +178,11 @@ def installed() -> str:
         return installed_version("yt-dlp")
     except PackageNotFoundError:
         return ""
+
+
+def moment() -> str:
+    """Return the present as `State.looked_at` has it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _before(state: State, version: str) -> str | None:

@@ -40,7 +40,7 @@ async def check_daily(
     while True:
         await asyncio.sleep(wait)
         has_ended = await _check(data_dir, floor, ffmpeg)
-        await fork_servers.look()  # switch to the release now, not with the next job
+        await fork_servers.follow_choice()  # switch to the release now, not with the next job
         state = await fork_servers.state()
         wait = RETRY_AFTER if state is None or state.outcome == "failed" or not has_ended else CHECK_EVERY
 

@@ -98,7 +98,9 @@ async def test_the_deadline_includes_a_fork_server_that_does_not_get_warm(
     service: Inside, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inspector, "DEADLINE", 0.1)
-    monkeypatch.setattr(service.app[keys.INSPECTOR]._fork_server._current.server, "_warm", asyncio.Event())
+    monkeypatch.setattr(
+        service.app[keys.INSPECTOR]._fork_server._switch.current.server, "_warm", asyncio.Event()
+    )
     status, problem = await ask(service, site.url("/1mb.mp4"))
     assert (status, problem["code"]) == (429, "too_many_requests"), "the source was not even asked"
 

@@ -13,7 +13,7 @@ import pytest
 from server.child.process import yt_dlp_parts
 from server.commands import check
 from server.settings import Settings, StorageSettings
-from server.tasks import children, fork_servers
+from server.tasks import children, release_switch
 from tests.inside import Inside, inside
 from tests.service import ROOT
 from tests.site import SECONDS, Site, probe
@@ -56,7 +56,7 @@ def spoil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spoil:
         program = tmp_path / "spoiled.py"
         program.write_text(SPOILED.format(lines=lines))
         monkeypatch.setattr(children, "PROGRAM", program)
-        for module in (fork_servers, check):
+        for module in (release_switch, check):
             monkeypatch.setattr(module, "ForkServer", children.ForkServer)
 
     return with_lines

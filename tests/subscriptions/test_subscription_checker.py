@@ -17,7 +17,8 @@ from server.settings import DownloadSettings, SubscriptionsSettings
 from server.subscriptions.subscription import Claim, Findings, StoredSubscription, SubscriptionSettings
 from server.subscriptions.subscription_checker import SubscriptionChecker
 from server.tasks import leases
-from server.tasks.fork_servers import ForkServers, Outcome
+from server.tasks.crash_comparison import JobOutcome
+from server.tasks.fork_servers import ForkServers
 
 URL = "https://a.test/feed"
 CLAIM = Claim(
@@ -47,7 +48,7 @@ class Saying:
     async def stop(self) -> None:
         pass
 
-    def ended(self, name: str, _: Outcome | None) -> bool:
+    def ended(self, name: str, _: JobOutcome | None) -> bool:
         self.under_way.discard(name)
         return False
 

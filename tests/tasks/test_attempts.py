@@ -33,8 +33,9 @@ from server.files.public_names import short_of
 from server.files.workplace import LocalWorkplace
 from server.settings import DownloadSettings
 from server.storage.sqlite import SqliteStore, open_store
+from server.tasks.crash_comparison import JobOutcome
 from server.tasks.disk_space import Disk, Reserve
-from server.tasks.fork_servers import ForkServers, Outcome
+from server.tasks.fork_servers import ForkServers
 from server.tasks.hub import Hub
 from server.tasks.job_builder import JobMaker
 from server.tasks.programs_found import Tools
@@ -99,7 +100,7 @@ class Attempt:
         self.started += 1
         return self.child
 
-    def ended(self, job_id: str, outcome: Outcome | None) -> bool:
+    def ended(self, job_id: str, outcome: JobOutcome | None) -> bool:
         return False
 
     run = ForkServers.run

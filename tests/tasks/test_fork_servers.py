@@ -8,9 +8,10 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from server.tasks import fork_servers
+from server.tasks import release_switch
 from server.tasks.children import ForkServer, ForkServerReport
-from server.tasks.fork_servers import MOST_CRASHES, ForkServers, Outcome
+from server.tasks.crash_comparison import MOST_CRASHES, JobOutcome
+from server.tasks.fork_servers import ForkServers
 from server.tasks.programs_found import find_tools
 from server.tasks.readiness import update_check
 from server.tasks.yt_dlp_releases import Releases, State, installed
@@ -45,22 +46,29 @@ def runs_on(servers: ForkServers) -> str | None:
     return servers.ready.yt_dlp if servers.ready else None
 
 
-def count(servers: ForkServers, *outcomes: Outcome | None, kind: str = "download") -> bool:
+def count(servers: ForkServers, *outcomes: JobOutcome | None, kind: str = "download") -> bool:
     """Let jobs that were started on what is current come to that; whether the last one is to run again."""
     again = False
     for number, outcome in enumerate(outcomes):
-        servers._ran[str(number)] = servers._current, kind
+        servers._crashes.note_start(str(number), servers._switch.current, kind)
         again = servers.ended(str(number), outcome)
     return again
 
 
-CRASHES: list[Outcome] = ["crashed"] * (MOST_CRASHES - 1)
+def is_busy(servers: ForkServers) -> bool:
+    """Whether a switch, a comparison or the end of a release is under way."""
+    crashes = servers._crashes
+    going_back = crashes._going_back
+    return bool(servers._switch._retiring or crashes._ending or (going_back and not going_back.done()))
+
+
+CRASHES: list[JobOutcome] = ["crashed"] * (MOST_CRASHES - 1)
 
 
 async def test_without_an_update_nothing_is_written_or_looked_for(
     servers: ForkServers, tmp_path: Path
 ) -> None:
-    await servers.look()
+    await servers.follow_choice()
     assert (runs_on(servers), await servers.state()) == (installed(), None)
     assert list(tmp_path.iterdir()) == []
 
@@ -78,9 +86,9 @@ async def test_whoever_is_cancelled_while_another_release_gets_warm_ends_nothing
 
     monkeypatch.setattr(ForkServer, "first_ready", slowly)
     choose(NEWER)
-    one = asyncio.create_task(servers.look())
+    one = asyncio.create_task(servers.follow_choice())
     await reached.wait()
-    other = asyncio.create_task(servers.look())
+    other = asyncio.create_task(servers.follow_choice())
     one.cancel()
     await asyncio.wait([one])
     assert one.cancelled()
@@ -105,7 +113,7 @@ async def test_a_stop_during_a_switch_leaves_no_process(
     before = psutil.Process().children()
     async with asyncio.timeout(WITHIN), ForkServers(None, None, tmp_path) as servers:
         choose(NEWER)
-        looking = asyncio.create_task(servers.look())
+        looking = asyncio.create_task(servers.follow_choice())
         await reached.wait()
     await asyncio.wait([looking])
     mine = [each for each in psutil.Process().children() if each not in before]
@@ -114,7 +122,7 @@ async def test_a_stop_during_a_switch_leaves_no_process(
 
 async def test_only_crashes_in_a_row_count(servers: ForkServers, choose: Choose) -> None:
     choose(NEWER)
-    await servers.look()
+    await servers.follow_choice()
     for _ in range(2):
         assert not count(servers, *CRASHES, "refused")
         assert not count(servers, *CRASHES, "worked")
@@ -126,41 +134,43 @@ async def test_only_crashes_in_a_row_count(servers: ForkServers, choose: Choose)
 @pytest.mark.wide
 @pytest.mark.parametrize(("outcome", "runs"), [("worked", installed()), ("crashed", NEWER), (None, NEWER)])
 async def test_the_release_before_decides(
-    servers: ForkServers, choose: Choose, outcome: Outcome | None, runs: str
+    servers: ForkServers, choose: Choose, outcome: JobOutcome | None, runs: str
 ) -> None:
     choose(NEWER)
-    await servers.look()
+    await servers.follow_choice()
     assert count(servers, *CRASHES, "crashed")
     job_id = str(MOST_CRASHES - 1)
     async with asyncio.timeout(WITHIN):
-        before = await servers._before(job_id)
+        before = await servers._crashes.release_before(job_id)
     assert before
     assert before.server.ready
     assert before.server.ready.yt_dlp == installed()
     assert not servers.ended(job_id, outcome)
     async with asyncio.timeout(WITHIN):
-        while servers._old or (servers._going_back and not servers._going_back.done()):
+        while is_busy(servers):
             await asyncio.sleep(0.01)
     assert runs_on(servers) == runs
-    assert len(servers._open) == 1
+    assert len(servers._switch._open) == 1
 
 
 @pytest.mark.wide
 async def test_two_that_crash_at_once_are_compared_together(servers: ForkServers, choose: Choose) -> None:
     choose(NEWER)
-    await servers.look()
+    await servers.follow_choice()
     for number in range(MOST_CRASHES + 1):
-        servers._ran[str(number)] = servers._current, "download"
+        servers._crashes.note_start(str(number), servers._switch.current, "download")
     again = [servers.ended(str(number), "crashed") for number in range(MOST_CRASHES + 1)]
     assert again == [False] * (MOST_CRASHES - 1) + [True, True]
     async with asyncio.timeout(WITHIN):
-        one, other = await asyncio.gather(servers._before("2"), servers._before("3"))
+        one, other = await asyncio.gather(
+            servers._crashes.release_before("2"), servers._crashes.release_before("3")
+        )
     assert one is other is not None
-    assert len(servers._open) == 2
+    assert len(servers._switch._open) == 2
     servers.ended("2", "worked")
     servers.ended("3", "worked")
     async with asyncio.timeout(WITHIN):
-        while runs_on(servers) != installed() or servers._old:
+        while runs_on(servers) != installed() or is_busy(servers):
             await asyncio.sleep(0.01)
 
 
@@ -168,13 +178,13 @@ async def test_two_that_crash_at_once_are_compared_together(servers: ForkServers
 async def test_a_stop_during_a_comparison_leaves_no_process(
     tmp_path: Path, choose: Choose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fork_servers, "ForkServer", ForkServer)  # one that is lent outlives the test
+    monkeypatch.setattr(release_switch, "ForkServer", ForkServer)  # one that is lent outlives the test
     before = psutil.Process().children()
     choose(NEWER)
     async with asyncio.timeout(WITHIN), ForkServers(None, None, tmp_path) as servers:
         await servers.warm()
         assert count(servers, *CRASHES, "crashed")
-        while len(servers._open) < 2:
+        while len(servers._switch._open) < 2:
             await asyncio.sleep(0.01)
     assert [each for each in psutil.Process().children() if each not in before] == []
 
@@ -182,7 +192,7 @@ async def test_a_stop_during_a_comparison_leaves_no_process(
 async def test_crashes_of_the_installed_release_change_nothing(servers: ForkServers) -> None:
     for number in range(2 * MOST_CRASHES):
         assert not servers.ended(str(number), "crashed")
-    assert (servers._going_back, await servers.state()) == (None, None)
+    assert (servers._crashes._going_back, await servers.state()) == (None, None)
 
 
 @pytest.mark.wide
@@ -190,9 +200,9 @@ async def test_from_the_second_release_the_way_back_leads_to_the_first(
     servers: ForkServers, choose: Choose
 ) -> None:
     choose(NEWER)
-    await servers.look()
+    await servers.follow_choice()
     choose(NEWEST, NO_IMPORT)
-    await servers.look()
+    await servers.follow_choice()
     assert runs_on(servers) == NEWER
     state = await servers.state()
     assert state
@@ -202,14 +212,14 @@ async def test_from_the_second_release_the_way_back_leads_to_the_first(
 @pytest.mark.wide
 async def test_a_release_on_which_jobs_run_is_not_deleted(servers: ForkServers, choose: Choose) -> None:
     choose(NEWER)
-    await servers.look()
-    releases = servers.releases
+    await servers.follow_choice()
+    releases = servers._switch.releases
     releases.change(lambda state: State())
     with releases.update():
         assert releases.folder(NEWER).is_dir()
-    await servers.look()
+    await servers.follow_choice()
     async with asyncio.timeout(WITHIN):
-        while servers._old:
+        while is_busy(servers):
             await asyncio.sleep(0.01)
     with releases.update():
         assert not releases.folder(NEWER).exists()

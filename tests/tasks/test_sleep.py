@@ -173,7 +173,7 @@ async def test_a_service_that_wakes_is_ready(service: Inside, monkeypatch: pytes
         servers_of(service).wake()
         await launching.wait()
         asking = asyncio.create_task(service.client.get("/readyz").__aenter__())
-        monkeypatch.setattr(servers_of(service)._current.server, "_sleep_after", WITHIN)
+        monkeypatch.setattr(servers_of(service)._switch.current.server, "_sleep_after", WITHIN)
         goes_on.set()
         answer = await asking
         assert answer.status == 200
@@ -194,7 +194,7 @@ async def test_a_service_that_wakes_is_ready(service: Inside, monkeypatch: pytes
 async def test_what_comes_before_work_wakes_it(
     service: Inside, method: str, path: str, body: dict[str, Any] | None
 ) -> None:
-    woken = asyncio.create_task(servers_of(service)._current.server._awake.wait())
+    woken = asyncio.create_task(servers_of(service)._switch.current.server._awake.wait())
     async with service.client.request(method, path, json=body) as answer:
         await answer.read()  # also what is refused afterwards has waited for nothing
     async with asyncio.timeout(WITHIN):
@@ -229,11 +229,11 @@ async def test_another_release_is_switched_to_while_it_sleeps(tmp_path: Path) ->
         lay_out(releases.folder(NEWER), NEWER)
         releases.change(lambda state: state.model_copy(update={"chosen": NEWER}))
         async with asyncio.timeout(WITHIN):
-            await servers.look()
+            await servers.follow_choice()
             assert servers.ready
             assert servers.ready.yt_dlp == NEWER
             await asleep(servers)
-            while len(servers._open) > 1:
+            while len(servers._switch._open) > 1:
                 await asyncio.sleep(0.01)
 
 
