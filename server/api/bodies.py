@@ -61,8 +61,11 @@ _FORMS = (  # section 5.6.7: the preferred format, and two obsolete ones that mu
 def language(request: web.Request) -> str:
     """The language of the response: `?lang=`, else `Accept-Language`, else the configured one."""
     asked = request.query.get("lang") if "?" in request.raw_path else None
-    if asked and asked in LANGUAGES:
-        return asked
+    if asked:
+        parts = asked.lower().split("-")  # a browser's own is mostly longer, such as `en-US`
+        for count in range(min(len(parts), 8), 0, -1):
+            if (tag := "-".join(parts[:count])) in LANGUAGES:
+                return tag
     wanted = request.headers.getall(hdrs.ACCEPT_LANGUAGE, ())
     return negotiate(",".join(wanted), request.app[LANGUAGE]) if wanted else request.app[LANGUAGE]
 

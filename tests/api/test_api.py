@@ -214,6 +214,8 @@ async def test_an_error_on_our_side_has_an_id_that_is_in_the_log_and_no_trace(
         ("", "en-GB;q=0.5, zh-CN;q=0.9", "已暂停"),
         ("?lang=en", "zh", "Paused"),
         ("?lang=xx", "en", "Paused"),
+        ("?lang=EN-us", "zh", "Paused"),
+        ("?lang=zh-Hant-TW", "en", "已暂停"),
     ],
 )
 async def test_the_reader_chooses_the_language(
