@@ -121,6 +121,8 @@ def _explain(error: click.UsageError, name: str) -> None:
             text = word("missing", name=parameter)
         case click.BadParameter() if error.param:
             text = f"{error.param.opts[0]}: {error.message}"
+        case click.exceptions.NoArgsIsHelpError(ctx=click.Context(command=click.Group() as group) as ctx):
+            text = word("missing", name="|".join(group.list_commands(ctx)))
         case click.BadOptionUsage():
             text = word("needs_value", name=error.option_name)
         case _:

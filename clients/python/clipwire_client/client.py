@@ -6,6 +6,8 @@ on where a transfer broke. None of them gives up before nothing has come for `pa
 
 import asyncio
 import json
+import os
+import socket
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -455,7 +457,8 @@ class Client:
         )
         if isinstance(error, aiohttp.ServerDisconnectedError):
             return ServerUnreachable(f"no answer from {self.url}: it has closed the connection")
-        why = str(error) or type(error).__name__
+        why = _reason(error.os_error) if isinstance(error, aiohttp.ClientConnectorError) else None
+        why = why or str(error) or type(error).__name__
         return ServerUnreachable(f"no answer from {self.url}: {why}", refused=refused)
 
     def _read(self, model: type[_Model], text: str | bytes) -> _Model:
@@ -482,6 +485,13 @@ class _NoSocket(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
+
+
+def _reason(error: OSError) -> str | None:
+    """Why there is no connection, in the system's words; None if each address has a reason of its own."""
+    if isinstance(error, socket.gaierror):
+        return error.strerror
+    return os.strerror(error.errno) if error.errno else None
 
 
 def _problem(problem: Mapping[str, Any], status: int, retry_after: str = "") -> ClipwireError | None:
