@@ -63,6 +63,10 @@ _ATTRIBUTE = re.compile(r'\sdata-t-(label|placeholder|title)="([^"]+)"')
 _NAMED_TEXT = re.compile(r'\sdata-t(?:-\w+)?="([^"]+)"')
 _COMPOSED = re.compile(r"`([a-z_]+\.)\$\{")
 _ATTRIBUTES = {"label": "aria-label"}
+# The language that the reader has chosen on the page, which sets this cookie (`i18n.js`).
+LANGUAGE_COOKIE = "clipwire_language"
+# The script then chooses the language by what it can read of the browser, and shows the page afterwards.
+_GUESSED = " data-guessed"
 
 
 @dataclass(frozen=True)
@@ -86,10 +90,13 @@ class Asset:
 
 @dataclass(frozen=True)
 class Assets:
-    """`files`: path below `static/` -> file; `pages`: language -> `index.html` with that language's texts."""
+    """`files`: path below `static/` -> file; `pages`: language -> `index.html` with that language's texts;
+    `guessed`: the same for browsers that name no language.
+    """
 
     files: Mapping[str, Asset]
     pages: Mapping[str, Asset]
+    guessed: Mapping[str, Asset]
 
 
 @cache
@@ -117,10 +124,14 @@ PAGE = web.AppKey("page", Page)
 
 async def index(request: web.Request) -> web.Response:
     request.app[WAKE]()  # the visitor is about to paste a link
-    chosen = language(request)
     page = await request.app[PAGE].assets()
-    response = _answer(request, page.pages[chosen])
-    response.headers[hdrs.VARY] = "Accept-Encoding, Accept-Language"
+    chosen, pages = request.cookies.get(LANGUAGE_COOKIE, ""), page.pages
+    if chosen not in pages:
+        chosen = language(request)
+        if request.headers.get(hdrs.ACCEPT_LANGUAGE, "*") == "*":
+            pages = page.guessed
+    response = _answer(request, pages[chosen])
+    response.headers[hdrs.VARY] = "Accept-Encoding, Accept-Language, Cookie"
     response.headers[hdrs.CONTENT_LANGUAGE] = chosen
     return response
 
@@ -201,15 +212,17 @@ def read_assets(folder: Path) -> Assets:
         index = links.sub(f"\n    <link {how}>", index, count=1)
     index = _ENTRY.sub(f'src="static/{SCRIPT}"', index)
     index = _NAMED.sub(lambda found: f'{found[1]}{found[2]}?{files[found[2]].tag}"', index)
-    pages = {
-        Path(name).stem: Asset(_worded(index, Path(name).stem, text, scripts[0]).encode(), TYPES[".html"])
-        for name, text in texts.items()
-        if name.startswith("i18n/")
-    }
+    pages, guessed = dict[str, Asset](), dict[str, Asset]()
+    for name, text in texts.items():
+        if name.startswith("i18n/"):
+            worded = _worded(index, Path(name).stem, text, scripts[0])
+            pages[Path(name).stem] = Asset(worded.encode(), TYPES[".html"])
+            marked = worded.replace("<html", f"<html{_GUESSED}", 1)
+            guessed[Path(name).stem] = Asset(marked.encode(), TYPES[".html"])
     visited = [files[name] for name in (SCRIPT, SHEET, ON_DEMAND[0], LATER_SHEET) if name in files]
     for asset in (*visited, *pages.values()):
         _ = asset.packed  # compress it now, since every visit requests it
-    return Assets(MappingProxyType(files), MappingProxyType(pages))
+    return Assets(MappingProxyType(files), MappingProxyType(pages), MappingProxyType(guessed))
 
 
 def _worded(index: str, language: str, catalogue: str, script: str) -> str:

@@ -41,7 +41,6 @@ function start() {
   const filter = new Filter(filterForm)
   const source = new Source(api, filter)
   source.begin()
-  i18n.translate(document)
 
   // The data.
   const session = new Session(api, i18n)

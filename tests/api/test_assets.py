@@ -17,7 +17,7 @@ from server.api import page
 from server.api.bundling import ON_DEMAND
 from server.api.downloads import SANDBOX_POLICY
 from server.api.keys import LANGUAGE, WAKE
-from server.api.page import SCRIPT, SHEET, WORKER, paths_in, read_assets
+from server.api.page import LANGUAGE_COOKIE, SCRIPT, SHEET, WORKER, paths_in, read_assets
 from server.app import create_app
 from server.settings import DownloadSettings, Settings, StorageSettings
 from tests.pictures.icons import OPAQUE, SIZES
@@ -113,8 +113,9 @@ async def test_only_the_service_worker_may_work_for_more_than_its_folder(client:
 async def test_the_page_comes_with_the_words_of_the_reader(client: Client, asked: str, language: str) -> None:
     answer = await client.get("/", headers={"Accept-Language": asked})
     text, words = await answer.text(), json.loads((STATIC / f"i18n/{language}.json").read_text("utf-8"))
-    assert f'<html lang="{language}" data-version="{__version__}">' in text
-    assert answer.headers["Vary"] == "Accept-Encoding, Accept-Language"
+    marked = " data-guessed" if asked == "*" else ""
+    assert f'<html{marked} lang="{language}" data-version="{__version__}">' in text
+    assert answer.headers["Vary"] == "Accept-Encoding, Accept-Language, Cookie"
     assert f'data-t="submit.go">{words["submit.go"]}</button>' in text
     assert f'placeholder="{words["submit.placeholder"]}"' in text
     assert not re.search(r'data-t="[^"]*"[^<>]*></', text.partition("<template")[0])
@@ -125,6 +126,21 @@ async def test_the_page_comes_with_the_words_of_the_reader(client: Client, asked
     assert not {"cookies.add", "player.small", "log.empty"} & known.keys(), (
         "what is loaded on demand brings its own"
     )
+
+
+@pytest.mark.parametrize("asked", [{}, {"Accept-Language": "*"}, {"Accept-Language": "zh"}])
+async def test_the_page_comes_in_the_language_that_was_chosen_on_it(
+    client: Client, asked: dict[str, str]
+) -> None:
+    for chosen, begin in (
+        ("en", '<html lang="en"'),
+        ("xx", "<html data-guessed"),
+        ("", "<html data-guessed"),
+    ):
+        cookie = {"Cookie": f"{LANGUAGE_COOKIE}={chosen}"} if chosen else {}
+        text = await (await client.get("/", headers=asked | cookie)).text()
+        names_a_language = chosen != "en" and asked.get("Accept-Language") == "zh"
+        assert ('<html lang="zh"' if names_a_language else begin) in text
 
 
 def test_a_word_is_text_and_never_markup(tmp_path: Path) -> None:

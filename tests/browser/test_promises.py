@@ -1,10 +1,11 @@
 """The page keeps its promises: how many rows fit, what stays in its place, and how controls are called."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.lists import row
@@ -35,6 +36,32 @@ _OUTSIDE = """(dialog) => [...dialog.querySelectorAll("*")]
 _PLAYS = """(video) => new Promise((done) => {
     if (video.currentTime) done()
     else video.ontimeupdate = done
+})"""
+_PAINTED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+# The browser tells shifts later than they happen, in the order of all entries. It takes a new window for input.
+_WATCH_SHIFTS = """
+    window.shifts = []
+    window.seen = new Promise((done) => {
+        const observer = new PerformanceObserver((list) => {
+            for (const entry of list.getEntries()) {
+                if (entry.name === "seen") done(shifts)
+                else shifts.push([entry.startTime, entry.value])
+            }
+        })
+        observer.observe({ entryTypes: ["layout-shift", "mark"] })
+    })"""
+_ALL_SHIFTS = "() => (performance.mark('seen'), seen)"
+_SHIFTS = """() => new Promise((done) => {
+    const found = []
+    const observer = new PerformanceObserver((list) => {
+        for (const entry of list.getEntries()) {
+            if (entry.entryType === "mark") done(found)
+            else if (!entry.hadRecentInput) found.push([entry.startTime, entry.value])
+        }
+    })
+    observer.observe({ type: "layout-shift", buffered: true })
+    observer.observe({ type: "mark" })
+    performance.mark("seen")
 })"""
 _SHIFTS = """() => {
     window.shifts = []
@@ -113,6 +140,45 @@ async def test_nothing_jumps_while_tasks_come_run_and_go(api: FakeApi, open_page
             await api.remove(f"t{number}")
         await expect(page.get_by_text("粘贴视频")).to_be_visible()
         assert _worst_window(await page.evaluate("shifts")) <= 0.02
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize(
+    ("asked", "remembered"), [("*", None), ("zh", None), ("zh", "en"), ("*", "en")], ids=str
+)
+async def test_nothing_moves_at_the_begin_in_whatever_language(
+    api: FakeApi, open_page: OpenPage, asked: str, remembered: str | None
+) -> None:
+    """Also where the page comes in another language, as the browser names none, or remembers one."""
+    await api.put_many(3, "completed")
+    profile = {**PHONE, "viewport": {"width": 320, "height": 640}, "locale": "en-US"}
+    async with open_page("about:blank", is_listed=False, **profile) as page:
+        choose = f"; localStorage.setItem('clipwire.language', '\"{remembered}\"')" if remembered else ""
+        await page.add_init_script(_WATCH_SHIFTS + choose)
+        may_come = asyncio.Event()
+
+        async def hold(route: Route) -> None:
+            await may_come.wait()
+            await route.continue_()
+
+        async def ask(route: Route) -> None:  # the browser itself would name its language
+            headers = await route.request.all_headers() | {"accept-language": asked}
+            await route.fulfill(response=await route.fetch(headers=headers))
+
+        await page.route(api.url, ask)
+        await page.route("**/page.js*", hold)
+        for visit in range(2):
+            await page.goto(api.url, wait_until="commit")
+            await page.locator("#offline").wait_for(state="attached")
+            await page.evaluate(_PAINTED)
+            may_come.set()
+            await page.locator("#tasks[data-listed]").wait_for()
+            await page.evaluate(_PAINTED)
+            language = "zh" if asked == "zh" and not remembered else "en"
+            await expect(page.locator("html")).to_have_attribute("lang", language)
+            assert await page.evaluate(_ALL_SHIFTS) == [], visit
+
+            may_come.clear()
 
 
 def _worst_window(shifts: list[tuple[float, float]]) -> float:

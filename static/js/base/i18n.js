@@ -132,21 +132,30 @@ export class I18n {
   }
 
   /**
-   * Load the language that was chosen in this browser before, else the first of the browser's languages that
-   * we have.
+   * Load the language that was chosen in this browser before, else that of the page; where the server had to guess it
+   * the first of the browser's languages that we have, or English.
    */
   async start() {
-    const wanted = [recall("language", ""), ...navigator.languages.map((tag) => tag.slice(0, 2))]
+    const { lang, dataset } = document.documentElement
     const known = Object.keys(LANGUAGES)
-    // A browser that asks for other languages only gets English; one that asks for none gets the default.
-    const otherwise = navigator.languages.length ? "en" : known[0]
-    await this.#load(wanted.find((language) => known.includes(language)) ?? otherwise)
+    const { languages } = navigator
+    const ofBrowser = languages.length && dataset.guessed === ""
+      ? [...languages.map((tag) => tag.slice(0, 2)), "en"]
+      : [lang]
+    const wanted = [recall("language", ""), ...ofBrowser]
+    const chosen = wanted.find((language) => known.includes(language)) ?? known[0]
+    if (chosen === wanted[0]) askFor(chosen)
+    if (chosen !== lang) dataset.guessed = "" // what shows would move when its words change
+    await this.#load(chosen).catch(() => this.#load(lang))
+    this.translate(document)
+    delete dataset.guessed
   }
 
   /** @param {string} language */
   async choose(language) {
     await this.#load(language)
     remember("language", this.language)
+    askFor(this.language)
   }
 
   /**
@@ -204,6 +213,14 @@ export class I18n {
     this.#plurals = new Intl.PluralRules(language)
     document.documentElement.lang = language
   }
+}
+
+/**
+ * Have the server send the page in this language from now on.
+ * @param {string} language
+ */
+function askFor(language) {
+  document.cookie = `clipwire_language=${language}; max-age=31536000; samesite=lax`
 }
 
 /**
