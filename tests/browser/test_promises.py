@@ -38,7 +38,7 @@ _PLAYS = """(video) => new Promise((done) => {
     else video.ontimeupdate = done
 })"""
 _PAINTED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
-# The browser tells shifts later than they happen, in the order of all entries. It takes a new window for input.
+# The browser tells shifts later than they happen, in the order of all entries. A new window counts as input.
 _WATCH_SHIFTS = """
     window.shifts = []
     window.seen = new Promise((done) => {
