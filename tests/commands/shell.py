@@ -1,4 +1,4 @@
-"""Runs `clipwire` as a shell does: in a folder of its own, with pipes or on a terminal."""
+"""Runs `clipwire` as a shell does: in a separate folder, with pipes or on a terminal."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from tests.service import ROOT, Service, exit_status
 from tests.zygote import CLIPWIRE, Process, command_by_exec
 
-PATIENCE = 120  # seconds
+PATIENCE = 120  # seconds that a command may take
 TASK_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -48,11 +48,11 @@ class Running:
         return self._process.poll() is not None
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless the command has ended."""
         self._process.send_signal(number)
 
     async def end(self, typed: str = "", within: float = PATIENCE) -> Ran:
-        """Type no more than `typed`, which must fit into a pipe; wait until it ends."""
+        """Type `typed`, which must fit into a pipe, then end the input; wait until the command ends."""
         async with asyncio.timeout(within):
             self._type(typed)
             out, err = await asyncio.gather(self.stdout.read(), self.stderr.read())
@@ -67,7 +67,9 @@ class Running:
 
 
 class Shell:
-    """`here` is its working directory; `environment` is all that it inherits beside PATH and LANG."""
+    """Runs commands. `here` is the working directory; `environment` is all that commands inherit beside PATH
+    and LANG.
+    """
 
     begin = staticmethod(command_by_exec)
 
@@ -82,12 +84,12 @@ class Shell:
         }
 
     def using(self, service: Service) -> "Shell":
-        """A shell that finds `service` at the configured address."""
+        """Return a shell whose configured address is that of `service`."""
         port = {"CLIPWIRE_SERVER__PORT": service.url.rpartition(":")[2]}
         return Shell(self.here, **self.environment | port)
 
     def files(self) -> dict[str, int]:
-        """Names and sizes of what is here."""
+        """Return the names and the sizes of the files in the working directory."""
         return {
             path.relative_to(self.here).as_posix(): path.stat().st_size
             for path in self.here.rglob("*")
@@ -113,7 +115,9 @@ class Shell:
     async def on_terminal(
         self, *arguments: str, seen: Callable[[str], None], columns: int = 100, rows: int = 24
     ) -> tuple[int, str]:
-        """Exit status, and all that was written to a terminal; `seen` gets it as it grows."""
+        """Run a command on a terminal; return the exit status and all that was written. `seen` is called with
+        what was written so far.
+        """
         ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, (rows, columns))
         try:
@@ -156,7 +160,7 @@ class Screen:
 
 def _all_of(terminal: int, more: Callable[[str], object]) -> bytes:
     shown = b""
-    with suppress(OSError):  # EIO: nobody has it open any more
+    with suppress(OSError):  # EIO: no process has the terminal open any more
         while some := os.read(terminal, 65536):
             shown += some
             more(shown.decode(errors="ignore"))
@@ -185,7 +189,7 @@ async def _reader(descriptor: int) -> StreamReader:
 
 
 async def line_with(reader: StreamReader, text: str) -> str:
-    """The first line that has `text`."""
+    """Return the first line that contains `text`."""
     async with asyncio.timeout(PATIENCE):
         while line := (await reader.readline()).decode():
             if text in line:

@@ -36,10 +36,13 @@ Command = Callable[..., tuple[int, str, str]]  # exit status, standard output, s
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """`run` without a process of its own: a server that does not start leaves the tests' logging as it is."""
+    """Run a command within this process. A server that does not start leaves the logging of the tests as it
+    is.
+    """
     monkeypatch.setattr("server.commands.logs.configure", lambda _: None)
     monkeypatch.setattr("resource.setrlimit", lambda *_: None)
-    monkeypatch.setattr("server.commands.check.WARM_WITHIN", 60.0)  # on a busy machine
+    # Seconds that are enough on a busy machine.
+    monkeypatch.setattr("server.commands.check.WARM_WITHIN", 60.0)
 
     def command(*arguments: str, **environment: str) -> tuple[int, str, str]:
         for name in [name for name in os.environ if name == "PORT" or name.startswith("CLIPWIRE_")]:
@@ -58,7 +61,7 @@ def data(tmp_path: Path) -> dict[str, str]:
 
 
 def of(service: Service) -> dict[str, str]:
-    """The environment in which a command finds `service`."""
+    """Return the environment in which a command finds `service`."""
     return {
         "CLIPWIRE_SERVER__PORT": service.url.rpartition(":")[2],
         "CLIPWIRE_STORAGE__DATA_DIR": str(service.data),
@@ -111,7 +114,7 @@ def test_wrong_usage_is_told_in_a_sentence(command: Command, arguments: list[str
 def test_help_is_there_for_everything_and_does_nothing_else(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str | None, language: str
 ) -> None:
-    """Not even the configuration is read, which is wrong here."""
+    """The configuration is not even read: here it is invalid."""
     monkeypatch.chdir(tmp_path)
     arguments = ("--help",) if name is None else (name, "--help")
     status, out, err = command(*arguments, LANG=language, CLIPWIRE_NONSENSE__KEY="1")
@@ -122,7 +125,7 @@ def test_help_is_there_for_everything_and_does_nothing_else(
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_and_its_options_have_words_and_are_in_the_guide(name: str) -> None:
-    """All but the fields of a request: those are options by a rule that the guide states."""
+    """Fields of a request are left out: they are options by a rule that the guide states."""
     module = COMMANDS[name]
     assert (ROOT / "server" / "commands" / f"{module}.py").is_file(), f"server/commands/{module}.py"
     for path in (ROOT / "server" / "locales").glob("*.toml"):
@@ -189,7 +192,9 @@ def test_every_field_of_a_request_is_an_option_and_has_its_words_in_every_langua
 
 
 def choices(kind: Any, field: str = "") -> Iterator[tuple[str, str]]:
-    """All words that fields of `kind` may have as their value, or in their list, each with its field."""
+    """Yield each word that a field of `kind` may have as its value or in its list, after the name of the
+    field.
+    """
     if get_origin(kind) is Literal or (isinstance(kind, type) and issubclass(kind, Enum)):
         yield from ((field, word) for word in get_args(kind) or kind)
     elif is_model(kind):
@@ -293,14 +298,15 @@ async def test_what_backup_has_made_restore_puts_into_an_empty_folder_only(
     (tmp_path / "no.db").write_text("no database")
     status, _, err = await asyncio.to_thread(command, "restore", str(tmp_path / "no.db"), **where)
     assert (status, err.count("\n"), list(target.iterdir())) == (1, 1, [])
-    (tmp_path / "zero.db").touch()  # of a backup that was cut off, or copied to a full disk
+    (tmp_path / "zero.db").touch()  # a backup that was interrupted, or copied to a full disk
     for source, why in ((tmp_path / "zero.db", "is empty"), (tmp_path, "is no file"), ("", "is no file")):
         status, out, err = await asyncio.to_thread(command, "restore", str(source), **where)
         assert (status, out, err.count("\n"), why in err) == (1, "", 1, True)
         assert not list(target.iterdir())
-    (target / "yt-dlp").mkdir()  # an update may have come first
-    (target / "lost+found").mkdir()  # as in a new volume
-    for left in ("clipwire.lock", "clipwire.db.part", "clipwire.db.part-journal"):  # by one that was killed
+    (target / "yt-dlp").mkdir()  # an update may have run before the restore
+    (target / "lost+found").mkdir()  # a new volume has this folder
+    # Files that a killed `restore` leaves.
+    for left in ("clipwire.lock", "clipwire.db.part", "clipwire.db.part-journal"):
         (target / left).write_bytes(b"left" * 300)
     status, out, err = await asyncio.to_thread(command, "restore", str(copy), **where)
     assert (status, out.strip(), err) == (0, str(target / "clipwire.db"), "")

@@ -1,4 +1,4 @@
-"""Moving house: an installation on one machine is copied to PostgreSQL and to a bucket."""
+"""`clipwire copy`: an installation on one machine is copied to PostgreSQL and to a bucket."""
 
 import asyncio
 import hashlib
@@ -52,7 +52,7 @@ FILMS = {"video.mp4": b"video" * 1000, "audio.mp3": b"audio", "manifest.json": b
 
 @dataclass
 class Installation:
-    """An installation that is stopped, and what it holds."""
+    """A stopped installation, and its tasks."""
 
     data: Path
     queued: Task
@@ -120,7 +120,7 @@ def rows(url: str, sql: str = "SELECT number FROM tasks ORDER BY number") -> lis
         return db.execute(sql.encode()).fetchall()
 
 
-# Rows.
+# --- rows ---
 
 
 async def test_tasks_keep_their_ids_numbers_and_keys(
@@ -167,7 +167,8 @@ async def test_finished_tasks_are_found_by_their_text(
     installation: Installation, empty_database: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await asyncio.to_thread(command, "copy", "--to", empty_database, **installation.settings)
-    monkeypatch.setattr("server.storage.postgresql.pages.WINDOW", 1)  # then the index is asked
+    # A larger result than this is looked up in the index of texts.
+    monkeypatch.setattr("server.storage.postgresql.pages.WINDOW", 1)
     async with open_store(empty_database, max_queued=100, find_short=short_of, hooks=HOOKS) as store:
         found = await store.page(Filter(text="example.org", stages=(Stage.COMPLETED,)), None, 10)
         assert [status.number for status in found.tasks] == [3]
@@ -279,7 +280,8 @@ def test_a_copy_that_is_killed_leaves_no_rows_and_can_be_repeated(
 ) -> None:
     asyncio.run(make_tables(empty_database))
     with psycopg.connect(empty_database) as other:
-        other.execute("LOCK TABLE sessions IN SHARE MODE")  # rows of tasks come before those of log-ins
+        # Holds the copy up: it writes the rows of tasks before those of log-ins.
+        other.execute("LOCK TABLE sessions IN SHARE MODE")
         killed = begin(installation, empty_database)
         wait_until_it_waits(other)
         killed.send_signal(signal.SIGKILL)
@@ -303,7 +305,7 @@ def wait_until_it_waits(db: psycopg.Connection) -> None:
     raise TimeoutError
 
 
-# Columns of tasks without a counterpart on a machine alone; a new one belongs into both databases, or here.
+# Columns of tasks that only nodes need; a new column belongs into both databases, or here.
 OF_A_CLUSTER = {"host", "node", "job_id", "finish_asked", "withdrawn_at"}
 
 
@@ -374,7 +376,7 @@ def test_damaged_rows_and_those_of_a_newer_release_are_kept_as_they_are_and_said
     ]
 
 
-# What is refused before anything is done.
+# --- what is refused before anything is done ---
 
 
 @pytest.mark.parametrize(
@@ -443,12 +445,12 @@ def test_the_database_of_an_older_release_is_to_be_brought_up_to_date_first(
     assert (status, "start this server on it once" in err) == (1, True)
 
 
-# Files.
+# --- files ---
 
 
 @dataclass
 class Place:
-    """A part of the bucket."""
+    """A place in the bucket that no other test uses."""
 
     s3: S3
     name: str
@@ -472,7 +474,9 @@ Copied = Callable[..., Awaitable[tuple[int, str, str]]]
 
 @pytest.fixture
 def copied(command: Command, installation: Installation, empty_database: str, place: Place) -> Copied:
-    """Copy all of the house to the database and the place, which may be reached at another `endpoint`."""
+    """Copy the whole installation to the database and the bucket, which may be reached at another
+    `endpoint`.
+    """
     arguments = ("copy", "--to", empty_database, "--files", place.url)
 
     def copied(endpoint: str = "") -> Awaitable[tuple[int, str, str]]:
@@ -544,7 +548,7 @@ async def test_files_that_were_missing_before_are_counted(
     assert "warn  files: 1 that tasks name were not there before" in out
 
 
-# The whole service.
+# --- the whole service ---
 
 
 @pytest.mark.long
@@ -566,7 +570,8 @@ async def test_the_service_goes_on_elsewhere_from_where_it_was(
         new.client.headers["Cookie"] = cookie
         async with new.client.get("/api/tasks") as answer:
             assert answer.status == 200
-        new.client.headers["Authorization"] = "Bearer a token"  # the page alone changes things by its cookie
+        # With a cookie alone, only the page may change things.
+        new.client.headers["Authorization"] = "Bearer a token"
         assert await new.status(done["task_id"]) == done
         file = await new.fetch(done["files"]["video"], tmp_path / "file")
         assert file.read_bytes() == (media / "video.mp4").read_bytes()
@@ -579,7 +584,7 @@ async def test_the_service_goes_on_elsewhere_from_where_it_was(
 
 
 async def log_in(service: Service) -> str:
-    """By token from then on; return the cookie that a browser would keep."""
+    """Log in, and use the token from now on; return the cookie that a browser would keep."""
     async with service.client.post("/api/session", json={"token": "a token"}) as answer:
         assert answer.status == 204
     service.client.headers["Authorization"] = "Bearer a token"

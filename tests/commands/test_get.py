@@ -17,7 +17,7 @@ from tests.service import Service, Services, gone
 from tests.site import Site
 
 FIRST = "00000000-0000-4000-8000-000000000000"
-# What Python does first: the server that `get` starts for itself goes no further while that `get` is there.
+# Runs at Python's start: the server that `get` starts for itself waits as long as that `get` is there.
 HELD = """
 import os, sys
 if "own_server.run" in sys.orig_argv[-1]:
@@ -58,7 +58,7 @@ def shell(here: Path, service: Service) -> Shell:
 
 @pytest.fixture
 def alone(here: Path, tmp_path: Path) -> Shell:
-    """A shell with nobody at the configured address; temporary files go to a folder of its own."""
+    """A shell at whose configured address no server listens; temporary files go to a folder of its own."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     return Shell(
@@ -69,7 +69,7 @@ def alone(here: Path, tmp_path: Path) -> Shell:
     )
 
 
-# What is saved, and where.
+# --- what is saved, and where ---
 
 
 @pytest.mark.wide
@@ -156,7 +156,7 @@ async def test_a_locale_that_lacks_letters_gets_them_escaped_and_names_without_t
 
 @pytest.mark.wide
 async def test_a_full_disk_is_a_clear_word_and_watch_goes_on_from_there(shell: Shell, site: Site) -> None:
-    blocks = 1000  # of 512 bytes
+    blocks = 1000  # blocks of 512 bytes that a file may have
     ran = await shell.in_sh(f'ulimit -f {blocks}; exec "$@"', "get", site.url("/1mb.mp4"))
     assert (ran.status, "cannot be written" in ran.err, "Traceback" in ran.err) == (1, True, False), ran
     [(name, size)] = shell.files().items()
@@ -224,7 +224,7 @@ async def test_a_wrong_prefix_is_told(shell: Shell, service: Service, site: Site
     assert (ran.status, ran.out, "server.base_path" in ran.err) == (1, "", True)
 
 
-# How it is shown.
+# --- how the download is shown ---
 
 
 async def test_a_terminal_gets_a_bar_with_speed_and_time_left(shell: Shell, site: Site) -> None:
@@ -281,7 +281,7 @@ async def test_it_speaks_the_language_of_the_reader(shell: Shell, site: Site) ->
     assert "已保存 1mb.mp4" in ran.out
 
 
-# Ctrl-C, and coming back.
+# --- Ctrl-C, and watching again ---
 
 
 @pytest.mark.wide
@@ -304,7 +304,7 @@ async def test_ctrl_c_says_of_no_task_that_it_goes_on_whose_files_are_here(shell
     process = await shell.start("get", *links)
     stalled, silent, video = [(await line_with(process.stdout, "task ")).split()[1] for _ in links]
     first = await line_with(process.stdout, "saved ")
-    await line_with(process.stdout, "saved ")  # by now nothing is left to do for the first
+    await line_with(process.stdout, "saved ")  # by now both finished links are saved
     process.send_signal(signal.SIGINT)
     ran = await process.end()
     assert f"goes on; to come back: clipwire watch {stalled}" in ran.err
@@ -321,7 +321,7 @@ async def test_ctrl_c_cancels_where_that_is_asked_for(shell: Shell, service: Ser
     assert (await service.status(task_id))["stage"] == "cancelled"
 
 
-# Without a server.
+# --- without a server ---
 
 
 async def test_without_a_server_it_runs_one_for_itself_and_leaves_nothing(alone: Shell, site: Site) -> None:
@@ -390,7 +390,9 @@ async def test_its_own_server_deletes_its_folder_however_it_ends(
 
 
 async def left_nothing(alone: Shell) -> None:
-    """A server that was left alone has yet to see that."""
+    """Wait until the temporary folder is empty: a server that lost its `get` takes a moment to notice
+    that.
+    """
     while list(Path(alone.environment["TMPDIR"]).iterdir()):
         await asyncio.sleep(0.02)
 
@@ -415,7 +417,7 @@ async def test_another_ctrl_c_leaves_nothing_either(alone: Shell, site: Site, se
     [server, *started] = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     await gone([server])
-    process.send_signal(second)  # by now it removes what the server had
+    process.send_signal(second)  # comes while `get` removes what the server has left
     ran = await process.end()
     assert (ran.status, "Traceback" in ran.err, alone.files()) == (130, False, {}), ran
     await gone(started)
@@ -433,7 +435,7 @@ async def test_a_kill_leaves_neither_a_server_nor_its_data(alone: Shell, site: S
     assert list(Path(alone.environment["TMPDIR"]).iterdir()) == []
 
 
-# A server that goes away.
+# --- a server that goes away ---
 
 
 @pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.long), "kill"])
@@ -451,7 +453,7 @@ async def test_a_restart_of_the_server_ends_nothing(
         assert (ran.status, shell.files()) == (0, {"1mb.mp4": 1_000_000}), ran
 
 
-# Tokens.
+# --- tokens ---
 
 
 @pytest.mark.wide
@@ -466,7 +468,7 @@ async def test_the_token_comes_from_the_environment(services: Services, here: Pa
         assert (ran.status, set(shell.files())) == (0, {"1mb.mp4"}), ran
 
 
-# What is done to tasks.
+# --- actions on tasks ---
 
 
 async def test_tasks_are_listed_paused_resumed_cancelled_retried_and_removed(
@@ -496,7 +498,7 @@ async def test_watch_without_an_id_shows_what_changes(shell: Shell, service: Ser
     process = await shell.start("watch", "--json")
     try:
         told = asyncio.create_task(process.stdout.readline())
-        while not told.done():  # it may not be connected yet
+        while not told.done():  # until the command is connected, it misses new tasks
             task = await service.submit(site.url("/1mb.mp4"), auto_start=False)
             await asyncio.wait([told], timeout=0.3)
         assert json.loads(told.result())["url"] == task["url"]

@@ -1,4 +1,4 @@
-"""The fork server is launched before the service is imported, where that is of use."""
+"""The fork server is launched before the service is imported, if the command needs one."""
 
 import gc
 import json

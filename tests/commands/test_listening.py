@@ -1,4 +1,4 @@
-"""Where the service listens, and what it says of it."""
+"""The addresses on which the service listens, and the line that names them."""
 
 import asyncio
 import re
@@ -35,14 +35,15 @@ async def runner() -> AsyncIterator[web.AppRunner]:
 
 
 async def test_who_comes_in_while_the_doors_close_gets_a_connection(runner: web.AppRunner) -> None:
-    """asyncio fails where the server closes between the accept and the transport."""
+    """asyncio fails if the server closes between a connection's accept and its transport."""
     loop, complaints = asyncio.get_running_loop(), list[dict[str, object]]()
     loop.set_debug(True)
     loop.set_exception_handler(lambda _, context: complaints.append(context))
     await listen(runner, ServerSettings(host="127.0.0.1", port=0))
     (site,) = runner.sites
     stopping = site.stop()
-    loop.call_later(0.01, stopping.send, None)  # runs between the two: begins what `await` would
+    # Comes between accept and transport, and begins what an `await` of `stopping` would.
+    loop.call_later(0.01, stopping.send, None)
     with socket.create_connection(runner.addresses[0]) as client:
         time.sleep(0.02)  # noqa: ASYNC251  # connection and timer are due in the same turn of the loop
         await asyncio.sleep(0.01)

@@ -21,7 +21,7 @@ URL = "https://clips.example.org"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Without a keyring, and without a token in the environment."""
+    """A home folder without a keyring; no token is in the environment."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("LANG", "C.UTF-8")
     monkeypatch.delenv("CLIPWIRE_TOKEN", raising=False)
@@ -30,7 +30,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def with_keyring(monkeypatch: pytest.MonkeyPatch, priority: float = 5.0) -> dict[tuple[str, str], str]:
-    """What a keyring holds."""
+    """Install a keyring; return the passwords that it holds."""
     held = dict[tuple[str, str], str]()
 
     class Keyring:
@@ -84,7 +84,7 @@ def test_a_keyring_has_the_token_and_the_file_only_says_so(monkeypatch: pytest.M
     assert file
     assert "secret" not in file.read_text()
     assert kept_token(URL) == "secret"
-    monkeypatch.setitem(sys.modules, "keyring", None)  # it was uninstalled
+    monkeypatch.setitem(sys.modules, "keyring", None)  # as if the keyring had been uninstalled
     assert kept_token(URL) is None
     held = with_keyring(monkeypatch)
     held["clipwire", URL] = "secret"

@@ -1,4 +1,4 @@
-"""What the server's log says of tasks: errors are for a person to act upon, and nothing in it is a secret."""
+"""What the server's log says of tasks: an error means that a person must act, and no line has a secret."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 @pytest.fixture
 def misunderstood(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs are of a kind that no child knows."""
+    """Let all jobs be of a kind that no child knows."""
     make: Any = JobMaker.job
 
     def nonsense(maker: JobMaker, _: str, *what: Any, **more: Any) -> Any:
@@ -53,13 +53,13 @@ def misunderstood(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lines(log: pytest.LogCaptureFixture, task_id: str) -> list[str]:
-    """Level and message of what stands there about one task, without its id."""
+    """Return level and message of each line of the log about one task, without its id."""
     found = [record for record in log.records if task_id in record.getMessage()]
     return [f"{record.levelname} {record.getMessage().replace(task_id, '<id>')}" for record in found]
 
 
 async def two_lines(log: pytest.LogCaptureFixture, task_id: str) -> list[str]:
-    """`lines`, once there are two: the log is written after what clients can read is saved."""
+    """Wait for two `lines` and return them: the log is written a little after clients can read the status."""
     while len(lines(log, task_id)) < 2:
         await asyncio.sleep(0.01)
     return lines(log, task_id)
@@ -76,7 +76,7 @@ async def own_log(service: Inside, task_id: str) -> str:
 
 
 async def only_error(log: pytest.LogCaptureFixture) -> logging.LogRecord:
-    """Waits for it: see `two_lines`."""
+    """Wait for an error in the log and return it; fail if there are more."""
     while not (errors := [record for record in log.records if record.levelno >= logging.ERROR]):
         await asyncio.sleep(0.01)
     [record] = errors
@@ -260,11 +260,14 @@ async def test_an_id_leads_from_a_request_to_its_line_and_to_those_of_its_task(
 
 
 async def told(service: Service, request_id: str, count: int) -> list[str]:
-    """Level and message of our own lines with this id, once there are `count`: some follow an answer."""
+    """Wait for `count` lines of the server with this request id; return level and message of each. Some lines
+    follow the answer.
+    """
 
     def found() -> list[str]:
         entries = [json.loads(line) for line in service.log if line.startswith("{")]
-        ours = [each for each in entries if each["logger"].startswith("server.")]  # asyncio has some as well
+        # asyncio writes lines as well.
+        ours = [each for each in entries if each["logger"].startswith("server.")]
         return [f"{each['level']} {each['message']}" for each in ours if each.get("request_id") == request_id]
 
     while len(found()) < count:

@@ -34,7 +34,7 @@ def programs() -> Path:
 
 @pytest.fixture
 def pg_dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
-    """The only one there is; it does what a test says."""
+    """Install a `pg_dump` that does what a test says, in place of all others."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setattr(database_backup, "_DEBIAN", tmp_path / "none")
@@ -137,7 +137,7 @@ def test_a_backup_that_fails_leaves_nothing(
 
 @pytest.mark.wide
 async def test_check_says_what_is_there(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_backup, "HEARD_WITHIN", 20.0)  # on a busy machine
+    monkeypatch.setattr(database_backup, "HEARD_WITHIN", 20.0)  # seconds that are enough on a busy machine
     assert "UTF8, announcements arrive; it is empty" in await database_backup.check(empty_database)
     await filled(empty_database)
     found = await database_backup.check(empty_database)
@@ -148,7 +148,7 @@ async def test_check_says_what_is_there(empty_database: str, monkeypatch: pytest
 async def test_check_notices_that_announcements_do_not_arrive(
     empty_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As behind a pooler in transaction mode, which takes them without an error."""
+    """A pooler in transaction mode accepts announcements without an error, and loses them."""
     with psycopg.connect(empty_database) as db:
         db.execute("CREATE SCHEMA deaf")
         db.execute("CREATE FUNCTION deaf.pg_notify(text, text) RETURNS void LANGUAGE sql AS ''")

@@ -1,4 +1,6 @@
-"""Which server a command speaks to, and what it may tell that: nothing that the working directory says."""
+"""Which server a command speaks to: never one that only the working directory names, because it would get the
+token.
+"""
 
 import asyncio
 import socket
@@ -26,7 +28,7 @@ HUGO = 'baseURL = "https://example.org/"\ntitle = "A page"\n[params]\nauthor = "
 
 @asynccontextmanager
 async def eavesdropper() -> AsyncIterator[tuple[int, list[bytes]]]:
-    """Its port, and what was sent to it."""
+    """A server that must not get the token: yields its port, and what was sent to it."""
     heard: list[bytes] = []
 
     async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,7 +43,9 @@ async def eavesdropper() -> AsyncIterator[tuple[int, list[bytes]]]:
 async def test_the_file_of_the_working_directory_names_no_server_that_gets_the_token(
     tmp_path: Path, services: Services, site: Site, command: str
 ) -> None:
-    """In it and beside it: a service without tasks is where the environment says."""
+    """The eavesdropper is named by files in the working directory and beside it; the environment names the
+    real service.
+    """
     async with services.lend() as service, eavesdropper() as (port, heard):
         (tmp_path / "config.toml").write_text(f'[server]\nhost = "127.0.0.1"\nport = {port}\n')
         shell = Shell(tmp_path, CLIPWIRE_TOKEN="s3cret")
@@ -69,7 +73,8 @@ async def test_a_file_that_the_environment_names_is_read_and_the_users_own_where
     for environment, status in (
         ({"CLIPWIRE_CONFIG": str(tmp_path / "named.toml")}, 0),
         ({"XDG_CONFIG_HOME": str(tmp_path / "xdg")}, 0),
-        ({"XDG_CONFIG_HOME": "xdg"}, 1),  # a relative path is invalid by the standard: nobody is at port 8080
+        # The standard ignores a relative path, and at the default port 8080 no server listens.
+        ({"XDG_CONFIG_HOME": "xdg"}, 1),
         ({"HOME": "/dev/null"}, 1),
     ):
         nobody = {"CLIPWIRE_SERVER__PORT": str(free_port())} if status else {}
@@ -96,7 +101,7 @@ async def test_a_server_of_its_own_obeys_the_users_file_and_not_that_of_the_work
     assert {"films/1mb.mp4", "films/1mb (2).mp4"} < set(shell.files())
 
 
-# Plain HTTP.
+# --- plain HTTP ---
 
 
 @pytest.mark.parametrize(
@@ -124,7 +129,7 @@ def test_addresses_that_a_token_may_go_to_over_plain_http(host: str, is_private:
 async def test_a_token_does_not_go_to_a_public_address_over_plain_http(
     tmp_path: Path, command: list[str]
 ) -> None:
-    """203.0.113.0/24 belongs to nobody; not even a connection is made."""
+    """203.0.113.0/24 is for documents only; the command does not even connect."""
     shell = Shell(tmp_path, CLIPWIRE_TOKEN="s3cret")
     ran = await shell.run(*command, "--server", "http://203.0.113.9")
     assert (ran.status, ran.out, "--insecure" in ran.err, "s3cret" in ran.err) == (1, "", True, False), ran
@@ -133,7 +138,7 @@ async def test_a_token_does_not_go_to_a_public_address_over_plain_http(
 async def test_a_name_counts_by_the_address_that_it_resolves_to(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of several addresses the private ones alone are used, and of hosts of redirects all."""
+    """If a name has several addresses, only the private ones are used; hosts of redirects may have any."""
     addresses = ["203.0.113.9", "127.0.0.1"]
 
     async def resolve(
@@ -147,7 +152,7 @@ async def test_a_name_counts_by_the_address_that_it_resolves_to(
     monkeypatch.setattr(ThreadedResolver, "resolve", resolve)
     url = f"http://clips.example.org:{service.url.rpartition(':')[2]}"
     async with Client(url, "s3cret") as client:
-        with pytest.raises(ClipwireError) as refused:  # by the service: it is reached
+        with pytest.raises(ClipwireError) as refused:  # the service refuses the id, so it was reached
             await client.status("x")
         assert refused.value.code == "host_forbidden"
     resolver = private_addresses.PrivateResolver(url)
@@ -165,17 +170,18 @@ async def test_a_name_counts_by_the_address_that_it_resolves_to(
 async def test_insecure_sends_the_token_wherever_that_is(
     service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(private_addresses, "_PRIVATE", ())  # so that this machine is public
+    # Makes the address of this machine count as public.
+    monkeypatch.setattr(private_addresses, "_PRIVATE", ())
     monkeypatch.setenv("CLIPWIRE_TOKEN", "s3cret")
     named = ["list", "--server", service.url]
     assert await asyncio.to_thread(main, named) == 1
     assert "--insecure" in capsys.readouterr().err
     assert await asyncio.to_thread(main, [*named, "--insecure"]) == 0
     monkeypatch.delenv("CLIPWIRE_TOKEN")
-    assert await asyncio.to_thread(main, named) == 0  # there is nothing to protect
+    assert await asyncio.to_thread(main, named) == 0  # without a token, plain HTTP is allowed
 
 
-# What is wrong, and what an id may be.
+# --- wrong arguments, and what an id may be ---
 
 
 async def test_a_missing_token_a_wrong_one_and_a_wrong_authority_are_three_sentences(
@@ -257,7 +263,7 @@ def task_of(task_id: str) -> Task:
 async def test_a_folder_that_cannot_be_written_is_found_before_anything_is_submitted(
     tmp_path: Path, service: Service, site: Site
 ) -> None:
-    """Nobody, not even root, can make a file in /proc."""
+    """Nobody, not even root, can create a file in /proc."""
     shell = Shell(tmp_path).using(service)
     for arguments in (("-o", "/proc/"), ("-o", "/proc/film.mp4"), ("-o", "/proc/new/films/film.mp4")):
         ran = await shell.run("get", site.url("/1mb.mp4"), *arguments)

@@ -28,7 +28,7 @@ def configured(text: str) -> Settings:
 
 
 def windows(*pairs: tuple[str, str]) -> str:
-    """A file with these windows."""
+    """Return a configuration file with these rate windows."""
     listed = [f'{{from = "{begin}", to = "{end}", rate = 1}}' for begin, end in pairs]
     return f"[downloads]\nrate_windows = [{', '.join(listed)}]\n"
 

@@ -1,4 +1,4 @@
-"""`clipwire get` at a server that takes nothing now, or whose answer does not come."""
+"""`clipwire get` with a server that is too busy to accept, or whose answer is lost."""
 
 import asyncio
 import signal
@@ -23,7 +23,7 @@ Answer = Callable[[web.Request, str], Awaitable[web.StreamResponse | None]]
 
 @asynccontextmanager
 async def between(service: Service, answer: Answer) -> AsyncIterator[str]:
-    """The address of a proxy before `service`; `answer` may have another answer to a submission."""
+    """A proxy in front of `service`: yields its address. `answer` may replace the answer to a submission."""
 
     async def pass_on(request: web.Request) -> web.StreamResponse:
         instead = None

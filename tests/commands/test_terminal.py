@@ -28,7 +28,7 @@ def shell(tmp_path: Path, service: Service) -> Shell:
 async def test_of_a_list_all_that_was_saved_stays_on_the_terminal(
     shell: Shell, site: Site, columns: int
 ) -> None:
-    """More entries than the terminal has lines."""
+    """The list has more entries than the terminal has lines."""
     link = site.url(
         "/feed?" + "&".join(f"entry=/1mb.mp4?rate={9_000_000 + number}" for number in range(ENTRIES))
     )
@@ -53,7 +53,8 @@ async def test_of_many_links_everything_stays_on_the_terminal(shell: Shell, site
     assert (status, len(shell.files())) == (0, ENTRIES), "\n".join(lines)
     saved = [line.removeprefix("saved ") for line in lines if line.startswith("saved ")]
     assert sorted(saved) == sorted(shell.files()), "\n".join(lines)
-    assert sum(map(bool, screen.shown)) >= ROWS // 2, screen.shown  # of tasks, too, that were submitted late
+    # The screen also shows tasks that were submitted late.
+    assert sum(map(bool, screen.shown)) >= ROWS // 2, screen.shown
 
 
 @pytest.mark.wide
@@ -78,7 +79,7 @@ async def test_speed_and_time_left_stand_before_a_long_title(shell: Shell, site:
 
 
 async def test_a_server_that_has_gone_is_said_soon(services: Services, tmp_path: Path, site: Site) -> None:
-    """One that stands still closes no connection: only a ping without an answer tells."""
+    """A server that hangs closes no connection: only a ping without an answer reveals it."""
     assert max(1.5 * remote_client.HEARTBEAT, SILENT_AFTER) < 10
     async with services.lend() as service:
         process = await Shell(tmp_path).using(service).start("get", site.url("/1mb.mp4?stall=100000&times=1"))

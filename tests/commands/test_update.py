@@ -1,4 +1,4 @@
-"""`clipwire update`: real releases from a real index, brought by the real pip, and tried."""
+"""`clipwire update`: the real pip installs releases from a real index, and each is tested."""
 
 import asyncio
 import json
@@ -41,13 +41,13 @@ def shell(tmp_path: Path, index: Index, **more: str) -> Shell:
 
 
 async def update(tmp_path: Path, index: Index, *arguments: str, **more: str) -> Ran:
-    """It compiles some thousand modules, which takes a while on a busy machine."""
+    """Run `clipwire update`. It compiles some thousand modules, which takes a while on a busy machine."""
     process = await shell(tmp_path, index, **more).start("update", *arguments)
     return await process.end(within=240)
 
 
 def left(releases: Releases) -> list[str]:
-    """The folders that are there."""
+    """Return the names of the folders of releases."""
     return sorted(path.name for path in releases.root.iterdir() if path.is_dir())
 
 
@@ -133,7 +133,7 @@ async def test_a_release_that_does_not_pass_its_test_is_refused(
 async def test_of_a_release_that_hangs_it_is_said_that_it_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fit one needs no shorter time: this one never comes to an end."""
+    """The release never finishes its import, so the short limit makes no difference to the outcome."""
     path, before, _ = NO_IMPORT
     lay_out(tmp_path / "new", NEWER, (path, before, f"import threading\nthreading.Event().wait()\n{before}"))
     monkeypatch.setattr(self_test, "WARM_WITHIN", 1.0)

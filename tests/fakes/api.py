@@ -42,23 +42,27 @@ MESSAGES = {
     "failed": ("处理失败: 无法下载视频", "Failed: the video could not be downloaded"),
     "cancelled": ("已取消", "Cancelled"),
 }
-PAGE_OF_ENTRIES = 500  # entries in one answer of `POST /api/info`
-ELSEWHERE = "clips.test"  # a name under which the page seems to be on another machine
-FROM_ELSEWHERE = f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1"  # Chromium's option for that name
+PAGE_OF_ENTRIES = 500  # most entries in one answer of `POST /api/info`
+ELSEWHERE = "clips.test"  # a host name by which the page seems to come from another machine
+# Chromium's option that resolves this name.
+FROM_ELSEWHERE = f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1"
 ACTIONS = {"pause": "paused", "resume": "queued", "cancel": "cancelled", "retry": "queued", "start": "info"}
 _EPOCH = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
 
 class FakeApi:
-    """`put` adds or changes a task, `remove` deletes it; both are sent to all sockets that are not dead."""
+    """The fake. `put` adds or changes a task, `remove` deletes it; both are sent to all sockets that are not
+    dead.
+    """
 
     def __init__(self) -> None:
         self.url = ""
         self.tasks: dict[str, Task] = {}
         self.requests: list[str] = []
-        self.refuses: dict[str, str] = {}  # link -> message
+        self.refuses: dict[str, str] = {}  # link -> message with which a task of the link is refused
         self.has_library = False
-        self.placed: list[tuple[str, Any]] = []  # tasks that were to go there, each with the body
+        # Tasks that a client has placed in the library, each with the body of the request.
+        self.placed: list[tuple[str, Any]] = []
         self.looks: dict[str, Any] = {}  # link -> answer of `POST /api/info`
         self.hidden_from_search: set[str] = set()
         self.pictures: dict[str, bytes] = {}  # task -> content of its thumbnail
@@ -67,19 +71,20 @@ class FakeApi:
         self.is_paused = False
         self.is_away = False
         self.pauses = asyncio.Condition()
-        self._waiting: set[web.RequestHandler] = set()  # for a pause or its end
+        # Connections of requests that wait until the queue is paused or resumed.
+        self._waiting: set[web.RequestHandler] = set()
         self.takes_sockets = True
         self.answers = asyncio.Event()  # cleared: no request is answered
         self.answers.set()
-        self._sockets: dict[web.WebSocketResponse, str] = {}  # -> language
+        self._sockets: dict[web.WebSocketResponse, str] = {}  # socket -> language
         self._dead: set[web.WebSocketResponse] = set()
-        self.opens_sockets = asyncio.Event()  # cleared: a handshake has to wait
+        self.opens_sockets = asyncio.Event()  # cleared: no socket is opened
         self.opens_sockets.set()
         self._told: dict[str, Task] = {}  # the last message about each task
         self.cookies: list[dict[str, Any]] = []
         self.subscriptions = FakeSubscriptions()
         self.people = FakePeople()
-        self.links: list[str] = []  # that were made
+        self.links: list[str] = []  # links that clients have made
         self.open_links: dict[str, dict[str, str]] = {}
         self.usual: dict[str, Any] = {}  # name of a preset -> fields of the request
         self._numbers = itertools.count(1)
@@ -87,7 +92,9 @@ class FakeApi:
 
     @property
     def held(self) -> int:
-        """How many requests of clients that are still there wait for a pause or its end."""
+        """Return how many requests wait until the queue is paused or resumed; those of disconnected clients
+        do not count.
+        """
         return sum(connection.transport is not None for connection in self._waiting)
 
     @property
@@ -115,13 +122,13 @@ class FakeApi:
             self.tasks[task["task_id"]] = task | {"revision": next(self._revisions), **fields}
 
     async def pause(self, is_paused: bool) -> None:
-        """Pause or resume the queue, and tell whoever waits for that."""
+        """Pause or resume the queue, and answer the requests that wait for this."""
         async with self.pauses:
             self.is_paused = is_paused
             self.pauses.notify_all()
 
     async def leave(self) -> None:
-        """Answer what is held, and close all sockets: the server shuts down."""
+        """Answer requests that wait, and close all sockets, as a server does that shuts down."""
         self.is_away = True
         await self.subscriptions.close()
         await self.pause(self.is_paused)
@@ -132,7 +139,7 @@ class FakeApi:
         await self._tell({"task_id": task_id, "removed": True})
 
     def in_order(self, **query: str) -> list[str]:
-        """Ids of the tasks that a listing has, as it has them."""
+        """Return the ids of the tasks of a listing, in its order."""
         fits = [task for task in self.tasks.values() if self._fits(task, query)]
         return [task["task_id"] for task in sorted(fits, key=_place(query))]
 
@@ -161,7 +168,8 @@ class FakeApi:
         self._told[message["task_id"]] = message
         for socket, language in tuple(self._sockets.items()):
             if socket not in self._dead:
-                with contextlib.suppress(ConnectionError):  # a page that has gone is noticed a moment later
+                # The fake notices a moment late that a page has gone.
+                with contextlib.suppress(ConnectionError):
                     await socket.send_str(json.dumps(localized(message, language)))
 
     # --- routes ---
@@ -295,7 +303,7 @@ class FakeApi:
         return web.Response(body=self.pictures[request.match_info["id"]], content_type="image/png")
 
     async def link(self, request: web.Request) -> web.Response:
-        """A link of a file of the task; its code is that of the task's id."""
+        """Return the link of a file of the task; the code in it is made of the task's id."""
         name, kind = self._task(request)["task_id"], (await request.json())["kind"]
         url = f"http://{request.host}/links/{name}.{kind}/signature"
         self.links.append(url)
@@ -318,7 +326,7 @@ class FakeApi:
         return web.Response(body=qr.drawn(link), content_type=qr.SVG)
 
     async def download(self, _: web.Request) -> web.Response:
-        """The same sound for every file name: players look at the content."""
+        """Send the same sound for every file name: players look at the content."""
         return web.Response(body=_silence(), content_type="audio/wav")
 
     async def presets(self, _: web.Request) -> web.Response:
@@ -466,7 +474,9 @@ def new_task(task_id: str, number: int) -> Task:
 
 
 def localized(task: Task, language: str) -> Task:
-    """The payload of a task with the message in `language`, and without `request`, which is internal."""
+    """Return the payload of a task with the message in `language`, and without `request`, which is
+    internal.
+    """
     if "stage" not in task:
         return task
     message = MESSAGES.get(task["stage"], ("", ""))[language == "en"]
@@ -474,7 +484,7 @@ def localized(task: Task, language: str) -> Task:
 
 
 def _place(query: Any) -> Callable[[Task], tuple[int, ...]]:
-    """The sort key of a listing: newest first, but the queue in its own order, or by state."""
+    """Return the sort key of a listing: newest first, but the queue in its own order, or by state."""
     if query.get("stage") == "queued":
         return _in_queue
     if query.get("sort") != "state":
@@ -506,7 +516,7 @@ def _problem(status: int, code: str, detail: str, **more: object) -> web.Respons
 
 
 def _silence() -> bytes:
-    """A WAV file with one second of silence."""
+    """Return a WAV file with one second of silence."""
     file = io.BytesIO()
     with wave.open(file, "wb") as sound:
         sound.setnchannels(1)

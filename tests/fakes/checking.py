@@ -3,8 +3,8 @@
     python -W default tests/fakes/checking.py               the service
     python -I tests/fakes/checking.py FD CONFIG             its fork server
 
-They need no yt-dlp, so a server that was killed checks again after a third of the time: for tests that kill
-one hundreds of times. All entries are told, also those that are known. A check that dies with its server is
+The children need no yt-dlp, so a server that was killed checks again after a third of the time: for tests
+with hundreds of kills. A check reports all entries, also known ones. A check that dies with its server is
 taken over after `LEASE` seconds.
 """
 
@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-LEASE, RENEWED_EVERY = 2.0, 0.5  # seconds
+LEASE, RENEWED_EVERY = 2.0, 0.5  # seconds that a check's lease lasts, and after which it is renewed
 
 
 def check(channel: socket.socket) -> None:

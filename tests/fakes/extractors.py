@@ -1,7 +1,7 @@
 """All extractors of yt-dlp, loaded in advance.
 
-A child that reads a web page loads each of them: a third of a second of CPU, which tests would pay a hundred
-times. The service does not load them in advance, to save memory.
+A child that reads a web page loads each of them, which takes a third of a second of CPU, a hundred times in
+the tests. The service does not load them in advance, to save memory.
 """
 
 

@@ -56,7 +56,7 @@ def main() -> int:
             from tests.fakes import telling, told  # noqa: F401  for its children, and what its fork server adds
         preload.warm(job, tools.ffmpeg, tools.deno)
         load_extractors()
-    children.launch = _launch_first  # before another module takes the name
+    children.launch = _launch_first  # before another module imports the name
     from server import __main__ as service
     from server.commands import serve  # noqa: F401
 
@@ -90,14 +90,14 @@ def _commands() -> int:
     _become(start.command, start.environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(start.cwd)
-    sys.path[0] = start.cwd  # as of `-m`
+    sys.path[0] = start.cwd  # `-m` puts the working directory here
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         setattr(sys, name, _standard_stream(number, getattr(sys, name)))
     return program.main([*start.command[len(CLIPWIRE) :]], "python -m server")
 
 
 def _standard_stream(number: int, like: TextIOWrapper) -> TextIOWrapper:
-    """A stream as Python makes it when it begins. `like` has looked at another descriptor."""
+    """Return a standard stream as Python makes it at its start; `like` has the wanted encoding."""
     buffer = open(number, "wb" if number else "rb", closefd=False)  # noqa: SIM115
     at_line_ends = number == 2 or os.isatty(number)
     return TextIOWrapper(buffer, like.encoding, like.errors, "\n", line_buffering=at_line_ends)
@@ -111,7 +111,9 @@ class _Start:
 
 
 def _fork_processes(control: socket.socket) -> _Start | None:
-    """Returns in each fork, with what it is to be, and when nobody can ask any more."""
+    """Fork a process for each request. Return in each fork, with what the fork is to be, and at the end of
+    the requests, with None.
+    """
     running: dict[int, tuple[int, int]] = {}
     while True:
         for ready in select.select([control.fileno(), *running], [], [])[0]:
@@ -142,7 +144,7 @@ def _fork_processes(control: socket.socket) -> _Start | None:
 
 
 class _FirstForkServer:
-    """A fork of the service, made while that has one thread, which waits for its `configuration`."""
+    """A fork of the service, made while the service has one thread; it waits for its `configuration`."""
 
     waiting: "_FirstForkServer | None" = None
 
@@ -174,7 +176,8 @@ class _FirstForkServer:
                     ImportWarning,
                     ResourceWarning,
                 ):
-                    warnings.simplefilter("ignore", category)  # as without `-W`
+                    # Python ignores these warnings unless it gets `-W`.
+                    warnings.simplefilter("ignore", category)
                 serve()
         finally:
             os._exit(1)
@@ -188,7 +191,7 @@ class _FirstForkServer:
 
 
 class _Running(subprocess.Popen[bytes]):
-    """A child of this process that runs already."""
+    """A child of this process that is running already."""
 
     def __init__(self, pid: int) -> None:
         self._known = pid
@@ -200,7 +203,7 @@ class _Running(subprocess.Popen[bytes]):
 
 
 def _launch_first(config: str, errors: IO[bytes] | None = None) -> children.Launched:
-    """Takes the place of `server.tasks.children.launch`."""
+    """Stands for `server.tasks.children.launch`: uses the fork that waits, if it fits."""
     first = _FirstForkServer.waiting
     if first is None or errors or "yt_dlp" in json.loads(config):
         return _launch(config, errors)
@@ -209,7 +212,7 @@ def _launch_first(config: str, errors: IO[bytes] | None = None) -> children.Laun
 
 
 def _become(command: tuple[str, ...], environment: dict[str, str]) -> None:
-    """Have `environment`, and `command` where `ps` and tests look for it."""
+    """Take `environment` for this process, and write `command` where `ps` and tests look for it."""
     os.environ.clear()
     os.environ.update(environment)
     start, end = map(int, Path("/proc/self/stat").read_text().rpartition(")")[2].split()[45:47])

@@ -8,7 +8,7 @@ _AT = "2025-03-01T12:00:00Z"
 
 
 class FakePeople:
-    """`me` is who is logged in: empty where nobody was added."""
+    """The fake. `me` is the person who is logged in; it is empty if no people were added."""
 
     def __init__(self) -> None:
         self.me: dict[str, Any] = {}

@@ -18,16 +18,19 @@ AFTER = {"fetch": "queued", "skip": "skipped", "delete": "expired"}
 
 
 class FakeSubscriptions:
-    """`add` one, `change` it or its items, all of which wakes requests that are held."""
+    """The fake. `add` a subscription, `change` one or its items; both answer the requests that wait for a
+    change.
+    """
 
     def __init__(self) -> None:
         self.all: dict[str, Subscription] = {}
         self.items: dict[str, dict[str, Item]] = {}
         self.media: dict[str, Any] = {}  # link -> answer of `GET /api/media`
-        self.refuses: dict[str, Any] = {}  # link -> body of the problem that a subscription to it is
-        self.wrong: list[dict[str, str]] = []  # `errors` of the next change
-        self.profiles: dict[str, Any] = {}  # name -> what it gives
-        self.secret = "secret-1"  # of feeds
+        # Link -> body of the problem with which a subscription to the link is refused.
+        self.refuses: dict[str, Any] = {}
+        self.wrong: list[dict[str, str]] = []  # `errors` of the answer to the next change
+        self.profiles: dict[str, Any] = {}  # name of a profile -> its fields
+        self.secret = "secret-1"  # the secret in the addresses of podcast feeds
         self.archived: dict[str, Any] = {}  # the answer of the next import of an archive
         self.imported: list[dict[str, Any]] = []  # results of the next import
         self.asked: list[tuple[str, Any]] = []  # every change: its path and body
@@ -225,7 +228,7 @@ class FakeSubscriptions:
         return web.json_response({"opml": f"http://127.0.0.1/feeds/{self.secret}.opml"})
 
     def feed(self, name: str) -> dict[str, str]:
-        """As a subscription has it."""
+        """Return the feed of a subscription, as its payload has it."""
         return {"name": name, "url": f"http://127.0.0.1/feeds/{self.secret}/{name}.xml"}
 
     async def preview(self, request: web.Request) -> web.Response:
@@ -268,7 +271,7 @@ class FakeSubscriptions:
 def entries(
     count: int, state: str, at: int = 1, title: Callable[[int], str] = str, **fields: Any
 ) -> list[Item]:
-    """Items with consecutive numbers, the newest first."""
+    """Return items with consecutive numbers, the newest first."""
     return [
         {
             "key": f"films {number}",

@@ -24,7 +24,7 @@ def _made(self: youtube_dl.Engine, *arguments: Any, **options: Any) -> None:
     self.add_info_extractor(ToldIE())
 
 
-plugins.extractors["Told"] = ToldIE  # the first that is asked
+plugins.extractors["Told"] = ToldIE  # yt-dlp tries this extractor first
 youtube_dl.Engine.__init__ = _made  # type: ignore[method-assign]
 
 if __name__ == "__main__":

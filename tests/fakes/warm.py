@@ -1,7 +1,7 @@
 """The fork server of `tests.fakes.forkserver`, with all extractors of yt-dlp loaded in advance.
 
-`SILENT` in the environment is the seconds after which a recording looks whether its broadcast goes on, and
-for which it looks.
+`SILENT` in the environment is the number of seconds after which a recording asks whether its broadcast goes
+on, and for which it waits for the answer.
 """
 
 import os

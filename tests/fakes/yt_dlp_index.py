@@ -1,4 +1,6 @@
-"""An index for pip on loopback, with releases that are made from the installed yt-dlp under other numbers."""
+"""An index for pip on loopback, with releases that are copies of the installed yt-dlp under other version
+numbers.
+"""
 
 import hashlib
 import io
@@ -18,9 +20,9 @@ from pathlib import Path
 
 NEWER, NEWEST = "2026.12.1", "2027.1.2"
 GENERIC = "yt_dlp/extractor/generic.py"
-Change = tuple[str, str, str]  # a file, a text in it, and what stands there instead
+Change = tuple[str, str, str]  # a file, a text in it, and the text that replaces it
 
-# What a release may have wrong with it.
+# Faults that a release may have.
 NO_IMPORT: Change = (
     "yt_dlp/__init__.py",
     "import collections",
@@ -31,13 +33,14 @@ NO_EXTRACTION: Change = (
     "        if url.startswith('//'):",
     "        raise KeyError('no')\n        if url:",
 )
-# A page is refused as yt-dlp refuses one, which says nothing of the release.
+# The page is refused as yt-dlp refuses one; this is no fault of the release.
 REFUSAL: Change = (
     GENERIC,
     "        if url.startswith('//'):",
     "        raise ExtractorError('no', expected=True)\n        if url:",
 )
-# What children call is no longer as they know it, which nobody has noticed: such a task ends as `internal`.
+# A method that children call has other parameters, and the table of borrowed parts does not tell: such a task
+# ends as `internal`.
 FAULT: Change = (
     "yt_dlp/YoutubeDL.py",
     "    def dl(self, name, info, subtitle=False, test=False):\n",
@@ -47,7 +50,7 @@ FAULT: Change = (
 
 @cache
 def _files() -> dict[str, bytes]:
-    """The installed release: names in its wheel, and contents."""
+    """Return the files of the installed release: names in its wheel, and contents."""
     release = distribution("yt-dlp")
     assert release.files
     return {
@@ -70,7 +73,7 @@ def _changed(version: str, changes: tuple[Change, ...]) -> dict[str, bytes]:
 
 
 def make_wheel(version: str, *changes: Change) -> tuple[str, bytes]:
-    """Its name and content."""
+    """Return the name and the content of a wheel."""
     old, files = distribution("yt-dlp").version, _changed(version, changes)
     files = {name.replace(f"-{old}.dist", f"-{version}.dist"): content for name, content in files.items()}
     lines = [
@@ -87,7 +90,9 @@ def make_wheel(version: str, *changes: Change) -> tuple[str, bytes]:
 
 
 def lay_out(folder: Path, version: str, *changes: Change) -> None:
-    """What an update makes of this release, with the bytecode of the installed one: in no time."""
+    """Write the folder that an update would make of this release, with the bytecode of the installed one:
+    this takes no time.
+    """
     source = Path(str(distribution("yt-dlp").locate_file("yt_dlp")))
     shutil.copytree(source, folder / "yt_dlp")
     for name, content in _changed(version, changes).items():
@@ -97,8 +102,8 @@ def lay_out(folder: Path, version: str, *changes: Change) -> None:
 
 @dataclass
 class Index:
-    """`url` is what pip is to be configured with. `before`, called with the number of a request and its path,
-    may wait, or end somebody.
+    """The index. `url` is what pip is to be configured with. `before` is called with the number of a request
+    and its path; it may wait, or kill a process.
     """
 
     url: str = ""
@@ -110,20 +115,22 @@ class Index:
     def put(
         self, version: str, *changes: Change, sha256: str | None = "", requires_python: str = ">=3.11"
     ) -> None:
-        """Offer a release; `sha256` is what the index says of it: by default the truth, None for nothing."""
+        """Offer a release. `sha256` is the hash that the index states: the right one by default, none if
+        None.
+        """
         name, content = make_wheel(version, *changes)
         true = hashlib.sha256(content).hexdigest()
         self._wheels[name] = content, true if sha256 == "" else sha256, requires_python
 
     def answer(self, path: str) -> tuple[str, bytes] | None:
-        """Media type and body."""
+        """Return media type and body of the answer for `path`, or None."""
         if path == "/index/yt-dlp/":
             return self._json() if self.as_json else ("text/html", self._html().encode())
         wheel = self._wheels.get(path.removeprefix("/files/"))
         return ("application/octet-stream", wheel[0]) if wheel else None
 
     def _html(self) -> str:
-        """As of PEP 503."""
+        """Return the index page as PEP 503 describes it."""
         links = (
             f'<a href="/files/{name}{f"#sha256={sha256}" if sha256 else ""}"'
             f' data-requires-python="{requires.replace(">", "&gt;")}">{name}</a><br>'
@@ -132,7 +139,7 @@ class Index:
         return f"<!DOCTYPE html><html><body>{''.join(links)}</body></html>"
 
     def _json(self) -> tuple[str, bytes]:
-        """As of PEP 691."""
+        """Return media type and body of the index page as PEP 691 describes it."""
         files = [
             {"filename": name, "url": f"/files/{name}", "requires-python": requires,
              "hashes": {"sha256": sha256} if sha256 else {}}
@@ -143,7 +150,7 @@ class Index:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What configures pip."""
+        """Return the environment that configures pip."""
         return {"PIP_INDEX_URL": self.url, "PIP_CONFIG_FILE": "/dev/null", "PIP_RETRIES": "0"}
 
 
@@ -160,7 +167,7 @@ def running_index() -> Iterator[Index]:
             self.send_header("Content-Type", answer[0] if answer else "text/plain")
             self.send_header("Content-Length", str(len(answer[1]) if answer else 0))
             self.end_headers()
-            with suppress(ConnectionError):  # whoever asked was ended
+            with suppress(ConnectionError):  # the client may have been killed
                 self.wfile.write(answer[1] if answer else b"")
 
         def log_message(self, *_: object) -> None: ...

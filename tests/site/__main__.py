@@ -1,4 +1,4 @@
-"""The site alone: `python -m tests.site [PORT]`, until Ctrl-C or SIGTERM."""
+"""Runs the site alone: `python -m tests.site [PORT]`, until Ctrl-C or SIGTERM."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The site as a whole: its routes, the requests that it has seen, and how a test opens it."""
+"""The media site: its routes, the requests that it has seen, and how a test opens it."""
 
 import ssl
 from collections import Counter
@@ -17,7 +17,7 @@ from tests.site.followed import FOLLOWED, Followed
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One request as it came; `path` without the query."""
+    """One request that the site has received; `path` is without the query."""
 
     method: str
     path: str
@@ -41,7 +41,7 @@ class Site:
         return f"{self.scheme}://{host}:{self.port}{path}"
 
     def seen(self, path: str) -> list[Seen]:
-        """The requests for `path`, whatever their query."""
+        """Return the requests for `path`, whatever their query."""
         return [request for request in self.requests if request.path == path]
 
     async def stalled(self) -> None:
@@ -60,7 +60,7 @@ async def open_site(
     """Serve `media` (see `make_media`) on one port of 127.0.0.1, or of all `hosts`; with `tls` by HTTPS."""
     site = Site(port, Gate(), scheme="https" if tls else "http")
     app = _app(media, site)
-    # A handler is cancelled when its client disconnects: a stalled one must not wait for ever.
+    # A handler must be cancelled when its client disconnects: a stalled one would wait for ever.
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
     await runner.setup()
     try:
@@ -73,7 +73,7 @@ async def open_site(
 
 
 def wears(request: web.Request) -> str | None:
-    """The client's `session` cookie, if any."""
+    """Return the client's `session` cookie, or None."""
     return request.cookies.get("session")
 
 
@@ -95,7 +95,8 @@ def _app(media: Path, site: Site) -> web.Application:
     async def renew(request: web.Request, response: web.StreamResponse) -> None:
         if "renew" in request.query:
             renewed = f"session={request.query['renew']}; Max-Age=3600; Path=/"
-            response.headers.add("Set-Cookie", renewed)  # aiohttp has added its own cookies already
+            # aiohttp has written its own cookies into the headers before.
+            response.headers.add("Set-Cookie", renewed)
 
     app = web.Application(middlewares=[remember])
     app.on_response_prepare.append(renew)

@@ -24,7 +24,7 @@ _PIECE = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Where stalled answers wait."""
+    """The gate at which stalled answers wait until a test opens it."""
 
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     opened: asyncio.Event = field(default_factory=asyncio.Event)
@@ -35,7 +35,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Manner(BaseModel):
-    """What the query asks for; the table in `tests.site` says what each word means."""
+    """How a file is sent, as the query of the request asks; the table in `tests.site` explains each word."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,7 +45,7 @@ class Manner(BaseModel):
     chunked: bool = False
     lie: int = 0
     stall: Count | None = None
-    signature: str | None = None  # of a link that is signed anew now and then: any will do
+    signature: str | None = None  # part of a link that is signed anew now and then; any signature is accepted
     cut: Count | None = None
     status: int = 200
     retry_after: int | None = None
@@ -54,13 +54,15 @@ class Manner(BaseModel):
     type: str | None = None
     attached: str | None = None
     etag: bool = False
-    login: str | None = None  # this and the next three are for `tests.site.app`
+    login: str | None = None  # `login`, `renew`, `referer` and `ticket` are for `tests.site.app`
     renew: str | None = None
     referer: str | None = None
     ticket: str | None = None
 
     def at(self, hit: int) -> "Manner":
-        """This manner, without its faults if they are not due at request number `hit` (from 0) of its URL."""
+        """Return this manner, without its faults if they are not due at request number `hit` (from 0) of its
+        URL.
+        """
         last = self.after + self.times if self.times is not None else hit + 1
         if self.after <= hit < last:
             return self
@@ -72,7 +74,7 @@ async def deliver_file(request: web.Request) -> web.StreamResponse:
 
 
 async def deliver(request: web.Request, path: Path) -> web.StreamResponse:
-    """Answer with the file at `path`, in the manner that the query asks for."""
+    """Answer with the file at `path`, in the manner that the query of the request asks for."""
     if not path.is_file():
         raise web.HTTPNotFound
     manner = manner_of(request)
@@ -122,7 +124,7 @@ async def send(
         return response
     try:
         whole = await _write(request, response, pieces, manner)
-    except ConnectionResetError:  # the client has seen enough
+    except ConnectionResetError:  # the client has disconnected, perhaps because it has read enough
         whole = False
     if not whole or manner.lie > 0:
         _hang_up(request)
@@ -132,7 +134,9 @@ async def send(
 async def _write(
     request: web.Request, response: web.StreamResponse, pieces: Iterable[bytes], manner: Manner
 ) -> bool:
-    """Return whether all was written. Faults come at exact bytes, however the body is split into pieces."""
+    """Write the body up to its fault; return whether all was written. A fault comes at an exact byte, however
+    the body is split into pieces.
+    """
     sent, stalls_at = 0, manner.stall
     for piece in pieces:
         if stalls_at is not None and sent + len(piece) > stalls_at:
@@ -161,7 +165,7 @@ def _hang_up(request: web.Request) -> None:
 
 
 def _pieces(path: Path, part: range, rate: int | None) -> Iterator[bytes]:
-    """Read only the requested part, so that a small part of a large file costs little."""
+    """Yield the pieces of the requested part only, so that a small part of a large file costs little."""
     size = min(_PIECE, max(1, rate // 20)) if rate else _PIECE
     with path.open("rb") as file:
         file.seek(part.start)

@@ -1,4 +1,4 @@
-"""What the links of the documents lead to: those of `example.org`, and the film of the README."""
+"""Where the links in the documents lead: those of `example.org`, and the film of the README."""
 
 from aiohttp import web
 from aiohttp.typedefs import Handler

@@ -17,7 +17,7 @@ PER_PAGE = 30
 
 @dataclass
 class Film:
-    """`link` is its path at the site; `at` is its publication, in seconds since 1970."""
+    """An entry. `link` is its path at the site; `at` is its time of publication, in seconds since 1970."""
 
     id: str
     title: str
@@ -30,9 +30,9 @@ class Film:
 
 @dataclass
 class Followed:
-    """`films` are in the order of the list. `status`: the answer is that, with `headers`. `base` stands
-    before the links of films, in place of the site's origin. `about` is XML in which a feed tells of itself;
-    `html`: there is that page in its place.
+    """A feed or list. `films` are in the order of the list. `status`: all answers have this status, with
+    `headers`. `base` stands before the links of films, in place of the site's origin. `about` is XML in which
+    the feed describes itself; `html` is a page that is sent in place of the feed.
     """
 
     films: list[Film] = field(default_factory=list)
@@ -67,7 +67,7 @@ async def feed(request: web.Request) -> web.Response:
 
 
 async def told(request: web.Request) -> web.Response:
-    """The list, or one page of its entries."""
+    """Return the list, or one page of its entries."""
     followed = _followed(request)
     origin, path = str(request.url.origin()), request.path
     if "page" not in request.query:
@@ -90,7 +90,7 @@ async def told(request: web.Request) -> web.Response:
 
 
 async def page(request: web.Request) -> web.Response:
-    """The page of one entry: a film, but for what `Followed.pages` says of its id."""
+    """Return the page of one entry: that of a film, changed by what `Followed.pages` has under its id."""
     followed, name = _followed(request), request.match_info["id"]
     film = {"id": name, "title": f"Film {name}", "url": f"{request.url.origin()}/video.mp4"}
     said = film | followed.pages.get(name, {})

@@ -16,7 +16,7 @@ from tests.tools import FFMPEG
 
 SECONDS = 4
 SEGMENTS = SECONDS
-BROADCAST = 20  # seconds, and segments of one second
+BROADCAST = 20  # seconds of the broadcast, and its number of segments of one second
 KEY = bytes(range(16))
 
 _MADE = "made"
@@ -29,7 +29,7 @@ _HLS = ("-f", "hls", "-hls_time", "1", "-hls_playlist_type", "vod", "-hls_list_s
 
 
 def make_media(folder: Path) -> Path:
-    """Fill `folder` once; several processes may call this at the same time."""
+    """Make the media in `folder`, unless they are there; several processes may call this at the same time."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -43,7 +43,9 @@ def make_media(folder: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """What is in a file: its duration in seconds, the codec of each stream, and the number of frames."""
+    """The content of a media file: its duration in seconds, the codec of each stream, and the number of
+    frames.
+    """
 
     duration: float
     codecs: list[str]
@@ -51,7 +53,7 @@ class Film:
 
 
 async def probe(path: Path) -> Film:
-    """Raises `CalledProcessError` if `path` is no media file.
+    """Read a media file. Raises `CalledProcessError` if `path` is no media file.
 
     ffmpeg lists all packets in its `framecrc` format, with times in units of each stream's `tb`.
     """
@@ -119,11 +121,11 @@ def _make_dash(folder: Path) -> None:
 
 
 def _pad(source: Path, target: Path, size: int) -> None:
-    """The same film in exactly `size` bytes: with a `free` box at its end (ISO 14496-12, 8.1.2)."""
+    """Return the same film in exactly `size` bytes: with a `free` box at its end (ISO 14496-12, 8.1.2)."""
     film = source.read_bytes()
     rest = size - len(film)
     assert rest >= 8, f"{source.name} has {len(film)} bytes and cannot become {size}"
-    # Not zeros: no compression or sparse file on the way may make it smaller than it is.
+    # Random bytes: compression and sparse files would make zeros smaller.
     filling = hashlib.shake_128(b"clipwire").digest(rest - 8)
     target.write_bytes(film + rest.to_bytes(4, "big") + b"free" + filling)
 

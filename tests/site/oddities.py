@@ -1,4 +1,4 @@
-"""Redirects, and what no honest site does: endless redirects and bodies, a gzip bomb, garbage."""
+"""Redirects, and hostile answers: endless redirects and bodies, a gzip bomb, garbage."""
 
 import hashlib
 import itertools
@@ -35,7 +35,7 @@ async def bomb(request: web.Request) -> web.StreamResponse:
 
 
 def _gzipped_zeros(mib: int) -> Iterator[bytes]:
-    """`mib` MiB of zeros as gzip, after a beginning of HTML, which makes clients read all of it.
+    """Yield `mib` MiB of zeros as gzip, after a beginning of HTML, because of which clients read all of it.
 
     A MiB of zeros is a kilobyte of gzip, the same bytes after each full flush: repeating it costs nothing.
     """

@@ -38,10 +38,10 @@ async def playlist_page(request: web.Request) -> web.Response:
 
 
 async def feed(request: web.Request) -> web.Response:
-    """One entry for each `entry` of the query, then `count` times the film, after `delay` seconds; with
-    `stall` not before stalled answers go on. `image` is the feed's picture.
+    """Return a feed with one entry for each `entry` of the query, then `count` times the film, after `delay`
+    seconds; with `stall`, not before stalled answers go on. `image` is the feed's picture.
 
-    With `stale=N` each link has a ticket, and those of the first N answers have expired.
+    With `stale=N` each link has a ticket, and the tickets of the first N answers have expired.
     """
     await asyncio.sleep(float(request.query.get("delay", 0)))
     if "stall" in request.query:
@@ -90,14 +90,14 @@ def _poster(request: web.Request) -> str:
 
 
 def _tracks(request: web.Request) -> str:
-    """A `<track>` for each `track=LINK:LANGUAGE`; without a language it is English."""
+    """Return a `<track>` for each `track=LINK:LANGUAGE`; without a language it is English."""
     tracks = [track.rpartition(":") for track in request.query.getall("track", [])]
     named = [(link, language) if link else (language, "en") for link, _, language in tracks]
     return "".join(f'<track srclang="{name}" src="{html.escape(link)}">' for link, name in named)
 
 
 def _link(request: web.Request, name: str, default: str) -> str:
-    """The link in the query's `name`, made absolute, because JSON-LD has no relative links."""
+    """Return the link in the query's `name`, made absolute, because JSON-LD has no relative links."""
     return str(request.url.join(URL(request.query.get(name, default))))
 
 

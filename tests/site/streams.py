@@ -20,20 +20,20 @@ _WINDOW = 3
 
 
 async def playlist(request: web.Request) -> web.Response:
-    """The playlist as ffmpeg made it, each link with the query of the request."""
+    """Send the playlist as ffmpeg made it, each link with the query of the request."""
     text = (request.app[MEDIA] / "hls" / request.match_info["kind"] / "index.m3u8").read_text()
     return web.Response(text=passing_on(request, text), content_type=TYPES[".m3u8"])
 
 
 def passing_on(request: web.Request, text: str) -> str:
-    """The playlist `text`, each link with the query of the request."""
+    """Send the playlist `text`, each link with the query of the request."""
     add = _adder(request)
     text = re.sub(r'URI="([^"]+)"', lambda found: f'URI="{add(found[1])}"', text)
     return re.sub(r"^(?!#).+$", lambda found: add(found[0]), text, flags=re.MULTILINE)
 
 
 async def live_playlist(request: web.Request) -> web.Response:
-    """The newest segments of a broadcast that repeats the same four segments for ever."""
+    """Send the newest segments of a broadcast that repeats the same four segments for ever."""
     newest, add = int(asyncio.get_running_loop().time()), _adder(request)
     oldest = newest - _WINDOW
     lines = [
@@ -51,7 +51,9 @@ async def live_playlist(request: web.Request) -> web.Response:
 
 
 class Broadcast(BaseModel):
-    """The parameters of a broadcast in the query (see `tests.site`); all others are for the segments."""
+    """The parameters of a broadcast in the query (see `tests.site`); all other parameters are for the
+    segments.
+    """
 
     step: int = 1
     end: int = BROADCAST
@@ -69,7 +71,7 @@ class Broadcast(BaseModel):
 
 
 async def master(request: web.Request) -> web.Response:
-    """A master playlist with a variant for each link in the query, the best first."""
+    """Send a master playlist with a variant for each link in the query, the best first."""
     links = {"best": "../ts/index.m3u8", "next": "../fmp4/index.m3u8"} | dict(request.query)
     lines = ["#EXTM3U"]
     for at, (name, link) in enumerate(links.items()):
@@ -79,7 +81,7 @@ async def master(request: web.Request) -> web.Response:
 
 
 async def ranges(request: web.Request) -> web.Response:
-    """A playlist of one file in three byte ranges."""
+    """Send a playlist of one file in three byte ranges."""
     size = (request.app[MEDIA] / "hls" / "ts" / "0.ts").stat().st_size
     third = size // 188 // 3 * 188
     pieces = ((third, 0), (third, third), (size - 2 * third, 2 * third))
@@ -110,7 +112,7 @@ async def smooth(_request: web.Request) -> web.Response:
 
 
 async def broadcast(request: web.Request) -> web.Response:
-    """The playlist of a broadcast so far; each request for it adds `step` segments."""
+    """Send the playlist of a broadcast so far; each request for it adds `step` segments."""
     wanted = Broadcast.model_validate(dict(request.query))
     is_held = wanted.held == request.app[SENT][request.path_qs] and not request.app[GATE].opened.is_set()
     request.app[SENT][request.path_qs] += 0 if is_held else wanted.step
@@ -130,7 +132,7 @@ async def broadcast(request: web.Request) -> web.Response:
         query = f"signature={sent}"
     for number in range(oldest, there):
         link = f"{wanted.segments}{number}.ts"
-        # Segments last a second; with a shorter duration clients reload the playlist sooner.
+        # Segments last a second; with a shorter target duration clients reload the playlist sooner.
         lines += ["#EXTINF:0.200000,", f"{link}?{query}" if query else link]
     if wanted.over is None:
         is_over = wanted.end < sent and wanted.end <= wanted.quiet
@@ -142,9 +144,10 @@ async def broadcast(request: web.Request) -> web.Response:
 
 
 async def announced(request: web.Request) -> web.Response:
-    """A broadcast that begins `in=` seconds after the first request, as an extractor's result.
+    """Return a broadcast that begins `in=` seconds after the first request, as an extractor's result, for
+    `tests.fakes.told`.
 
-    The rest of the query is for the broadcast itself. For `tests.fakes.told`.
+    The rest of the query is for the broadcast itself.
     """
     after, unsaid = float(request.query.get("in", "0")), "unsaid" in request.query
     begins_at = request.app[BEGINS].setdefault(request.path_qs, time.time() + after)
@@ -159,7 +162,7 @@ async def announced(request: web.Request) -> web.Response:
 
 
 async def parts(request: web.Request) -> web.Response:
-    """A film in two parts, as an extractor's result, for `tests.fakes.told`."""
+    """Return a film in two parts, as an extractor's result, for `tests.fakes.told`."""
     link = str(request.url.origin().join(URL(f"/1mb.mp4?{request.query_string}", encoded=True)))
     entries = [
         {"id": str(at), "title": f"Part {at}", "formats": [{"format_id": "0", "url": link}]} for at in (1, 2)
@@ -168,7 +171,7 @@ async def parts(request: web.Request) -> web.Response:
 
 
 async def broadcast_apart(request: web.Request) -> web.Response:
-    """The broadcast, with a playlist of its own for the sound."""
+    """Send the broadcast with a separate playlist for the sound."""
     link = f"index.m3u8?{request.query_string}"
     lines = [
         "#EXTM3U",
@@ -203,12 +206,12 @@ def _with_a_broken_one(picture: re.Match[str]) -> str:
 
 
 def _with_another_period(period: re.Match[str]) -> str:
-    """The period twice, the second time with another bandwidth."""
+    """Return the manifest with its period twice, the second time with another bandwidth."""
     return period[0] + re.sub(r'bandwidth="(\d+)"', r'bandwidth="1\1"', period[0])
 
 
 def _adder(request: web.Request) -> Callable[[str], str]:
-    """A function that adds the query to a link, or with `only=N` to that of segment N alone.
+    """Return a function that adds the query to a link, or with `only=N` only to that of segment N.
 
     With `missing=N` the link of segment N leads nowhere.
     """

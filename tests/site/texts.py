@@ -37,7 +37,7 @@ async def more(request: web.Request) -> web.StreamResponse:
 
 
 async def told(request: web.Request) -> web.Response:
-    """For `tests.fakes.extractor`: a film of which each `part=` is a link."""
+    """Return a film of which each `part=` is a link, for `tests.fakes.extractor`."""
     parts = [str(request.url.origin()) + part for part in request.query.getall("part")]
     entries = [{"_type": "url", "url": part} for part in parts]
     return web.json_response({"_type": "multi_video", "id": "a", "title": "Film", "entries": entries})

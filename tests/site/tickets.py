@@ -10,7 +10,7 @@ _numbers = map(str, count(1))
 
 
 def new(app: web.Application, good: int) -> str:
-    """A ticket that is valid for `good` requests."""
+    """Make a ticket that is valid for `good` requests."""
     ticket = next(_numbers)
     app[TICKETS][ticket] = good
     return ticket
@@ -22,7 +22,7 @@ async def give(request: web.Request) -> web.Response:
 
 
 def take(request: web.Request) -> None:
-    """Count a request with a ticket; raises 403 if it has expired."""
+    """Count a request with a ticket; raise a 403 if the ticket has expired."""
     tickets, ticket = request.app[TICKETS], request.query.get("ticket")
     if ticket is None:
         return

@@ -1,7 +1,7 @@
-"""Channels that live through a year: they publish, sign their links anew, burst, hide, move, fail and ban.
+"""Channels that change over a year: they publish, sign their links anew, burst, hide, move, fail and ban.
 
-`Year.dawn` lets days pass; what happens in them follows from the seed alone. `Year` also notes what it showed
-and what it was asked for: the truth to which a test holds what a service says of itself.
+`Year.dawn` lets days pass; the seed decides what happens in them. `Year` also notes what it has shown and
+which requests it has received, so that a test can compare this with what a service says.
 
 `/year/<channel>.rss` is a feed, `/told/year-<channel>` a list for `tests.fakes.told`, `/told/film-<name>` the
 page of a film in it, and `/year/<name>.mp4` the film: a tiny one, with bytes of its own.
@@ -26,12 +26,12 @@ from tests.tools import FFMPEG
 
 HOUR, DAY = 3600.0, 86_400.0
 PER_PAGE = 100
-BURST = 100  # new entries at once
-KEPT = 5  # entries of the channel of which not all are kept
-LISTED = 3000  # entries of a long list
-_LENGTHS = (0.25, 0.4, 0.6, 1.0, 1.5, 2.25)  # of a turn, in parts of the mean
-_SLOW = 400_000  # bytes a second, of a film in twenty
-_PADDING = 200_000  # bytes of such a film
+BURST = 100  # new entries of the bursting channel at once
+KEPT = 5  # entries that the channel with retention keeps
+LISTED = 3000  # entries of each long list
+_LENGTHS = (0.25, 0.4, 0.6, 1.0, 1.5, 2.25)  # lengths of a turn, as parts of the mean length
+_SLOW = 400_000  # bytes a second at which one film in twenty comes
+_PADDING = 200_000  # bytes that are added to a slow film
 _TELLS_NEWEST_FIRST = {
     "extractor_key": "YoutubeTab",
     "webpage_url": "https://www.youtube.com/@year/videos",
@@ -40,8 +40,8 @@ _TELLS_NEWEST_FIRST = {
 
 @dataclass(eq=False)
 class Entry:
-    """A film. `there_from`: when its file is there; `is_gone`: never. `is_late`: it was hidden, and became
-    visible below others.
+    """A film. Its file is there from `there_from` on, or never if `is_gone`. `is_late`: it was hidden, and
+    appeared below newer entries.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request for a film's file: how many kills there had been, and what was answered."""
+    """A request for the file of a film: the number of kills before it, and the status of the answer."""
 
     kills: int
     status: int
@@ -67,7 +67,7 @@ class Asked:
 
 @dataclass
 class Host:
-    """It refuses everybody for some hours after `patience` requests in one turn; None: never."""
+    """A host that refuses all requests for some hours after `patience` requests in one turn; None: never."""
 
     name: str
     patience: int | None = None
@@ -91,25 +91,27 @@ class Host:
 
 
 class Channel:
-    """`seen` are the entries that were visible at a check that was good, by name. `wanted` has the names of
-    those that are to be fetched, `held` of those that may wait for the user, `skipped` of those that the user
-    does not want, and `deleted` of those that were fetched and that the user has deleted.
+    """A source of entries, and what a service should have done with them.
+
+    `seen` are the entries that a successful check has shown, by name. `wanted` has the names of entries to
+    fetch, `held` of those that may wait for the user, `skipped` of those that the user does not want, and
+    `deleted` of fetched ones that the user has deleted.
     """
 
     window = 40
     per_day = 0.3
     wishes: ClassVar[Mapping[str, object]] = {}
-    backlog: str | None = None  # instead of that of `wishes`
+    backlog: str | None = None  # replaces the backlog in `wishes`
 
     def __init__(self, year: "Year", name: str, host: Host) -> None:
         self.year, self.name, self.host = year, name, host
-        self.entries: list[Entry] = []  # newest first
+        self.entries: list[Entry] = []  # all entries, the newest first
         self.seen: dict[str, Entry] = {}
         self.wanted: set[str] = set()
         self.held: set[str] = set()
         self.skipped: set[str] = set()
         self.deleted: set[str] = set()
-        self.told: dict[str, Entry] = {}  # since the dawn, in the order of the list
+        self.told: dict[str, Entry] = {}  # entries that were shown since the dawn, in the order of the list
         self.chance = random.Random(f"{year.seed} {name}")
 
     @property
@@ -120,7 +122,7 @@ class Channel:
         self.publish(min(8, sum(self.chance.random() < self.per_day for _ in range(round(days)))))
 
     def publish(self, count: int) -> None:
-        """On top, the newest at last."""
+        """Add entries on top of the list, the newest last."""
         for _ in range(count):
             self.entries.insert(0, self.new())
 
@@ -131,7 +133,9 @@ class Channel:
         return entry
 
     def visible(self) -> list[Entry]:
-        """A feed has its newest entries, and no entry falls out of it that nobody has seen yet."""
+        """Return the newest entries, and older ones that no check has seen yet: those never fall out of the
+        feed.
+        """
         return [
             entry
             for place, entry in enumerate(self.entries)
@@ -146,7 +150,7 @@ class Channel:
 
     @property
     def address(self) -> str:
-        """Where it is now."""
+        """Return the present address of the channel."""
         return f"{self.origin(self.host)}{self.path}"
 
     def origin(self, host: Host) -> str:
@@ -167,11 +171,13 @@ class Channel:
         return web.Response(text=text, content_type="application/rss+xml", headers={"ETag": tag})
 
     def about(self, host: str) -> str:
-        """What the feed of this name says of itself at `host`."""
+        """Return the XML in which the feed of this name describes itself at `host`."""
         return ""
 
     def learn(self, max_new: int) -> None:
-        """A check since the dawn was good: take what it was told for seen."""
+        """Take all entries for seen that were shown since the dawn, because a check since then was
+        successful.
+        """
         fresh = [entry for name, entry in self.told.items() if name not in self.seen]
         asks = (self.backlog or self.wishes.get("backlog")) == "all" or bool(self.seen)
         wants = [entry for entry in fresh if asks and not self.is_skipped(entry)]
@@ -183,13 +189,13 @@ class Channel:
         self.seen |= {entry.name: entry for entry in fresh}
 
     def forget(self, names: Iterable[str]) -> None:
-        """The user has forgotten these: they are new at the next check."""
+        """Forget these entries as the user did: they are new at the next check."""
         for name in names:
             self.seen.pop(name, None)
         self.told = {}
 
     def begin_anew(self, backlog: str) -> None:
-        """The user has unsubscribed, and follows it again: all that is there is new."""
+        """Forget all entries: the user has unsubscribed and subscribed again, so all of them are new."""
         self.backlog = backlog
         self.forget(list(self.seen))
         self.wanted, self.held, self.skipped = set(), set(), set()
@@ -199,8 +205,8 @@ class Channel:
 
 
 class Signed(Channel):
-    """Its links are signed anew at each dawn, and the old ones refuse. Some films come later than their
-    entries, few never, and some are trailers, which a filter skips.
+    """A channel whose links are signed anew at each dawn, and whose old links are refused. Some films come
+    later than their entries, few never, and some are trailers, which a filter skips.
     """
 
     per_day = 0.5
@@ -222,7 +228,7 @@ class Signed(Channel):
 
 
 class Bursting(Channel):
-    """Mostly silent."""
+    """A channel that is mostly silent, and then publishes many entries at once."""
 
     window = 130
     per_day = 0.05
@@ -234,7 +240,7 @@ class Bursting(Channel):
 
 
 class Announcing(Channel):
-    """Its feed says that it is at another host from now on, and is at both."""
+    """A channel whose feed announces another host for the future, and is found at both."""
 
     def __init__(self, year: "Year", name: str, host: Host, next_host: Host) -> None:
         super().__init__(year, name, host)
@@ -255,7 +261,7 @@ class Announcing(Channel):
 
 
 class Twin(Channel):
-    """Another link to the entries of `other`."""
+    """A second link to the entries of `other`."""
 
     def __init__(self, other: Channel) -> None:
         super().__init__(other.year, f"{other.name}twin", other.host)
@@ -266,7 +272,9 @@ class Twin(Channel):
 
 
 class Fickle(Channel):
-    """Entries vanish and come back, and so does all of it, for weeks. Few of them are kept."""
+    """A channel whose entries, or all of it, vanish for weeks and come back. The subscription keeps few of
+    them.
+    """
 
     wishes: ClassVar[Mapping[str, object]] = {"backlog": "all", "keep": {"last": KEPT}}
     outage: web.Response | None = None
@@ -297,7 +305,7 @@ class Fickle(Channel):
 
 
 class Listed(Channel):
-    """A list of thousands, page by page. `tells`: what it says of itself."""
+    """A list of thousands of entries, page by page. `tells` is what the list says of itself."""
 
     window = 1 << 30
     per_day = 0.2
@@ -333,7 +341,7 @@ class Listed(Channel):
 
 
 class NewestFirst(Listed):
-    """What is new comes on top; now and then an old one becomes visible far below it."""
+    """A list with its new entries on top; now and then an old entry becomes visible far below."""
 
     tells: ClassVar[Mapping[str, object]] = _TELLS_NEWEST_FIRST
 
@@ -346,7 +354,7 @@ class NewestFirst(Listed):
 
 
 class Unordered(Listed):
-    """What is new comes anywhere."""
+    """A list whose new entries appear anywhere."""
 
     def publish(self, count: int) -> None:
         for _ in range(count):
@@ -354,7 +362,9 @@ class Unordered(Listed):
 
 
 class Moving(Channel):
-    """It moves to another host for good; that gives its entries other ids and links, and moves on."""
+    """A channel that moves to another host for good; the host gives its entries other ids and links, and
+    moves on.
+    """
 
     window = 15
 
@@ -395,8 +405,8 @@ class Moving(Channel):
 
 
 class Year:
-    """`turn` counts dawns; after `turns` of them all is calm. Between two of them `days` pass, in the mean.
-    `ahead` is by how many seconds its clock is ahead of the machine's.
+    """The year. `turn` counts dawns; after `turns` of them nothing happens any more. Between two dawns `days`
+    pass on average. `ahead` is by how many seconds the year's clock is ahead of the machine's.
     """
 
     def __init__(self, seed: int, turns: int, days: float, listed: int = LISTED, burst: int = BURST) -> None:
@@ -405,7 +415,8 @@ class Year:
         self.turn, self.kills, self.requests, self.ahead, self.port = 0, 0, 0, 0.0, 0
         self.films: dict[str, Entry] = {}
         self.asked: dict[str, list[Asked]] = defaultdict(list)
-        self.completed: set[str] = set()  # names of films that nobody needs to ask for any more
+        # Names of completed films, whose files nobody needs to request again.
+        self.completed: set[str] = set()
         self.faults: list[str] = []
         self.hosts = {number: Host(f"127.0.0.{number}") for number in range(1, 9)}
         self._tiny: bytes = b""
@@ -434,7 +445,7 @@ class Year:
         return time.time() + self.ahead
 
     def at(self, *parts: float) -> list[int]:
-        """The turns at these parts of the year."""
+        """Return the turns at these parts of the year."""
         return [max(2, round(part * self.turns)) for part in parts]
 
     def make_film(self, folder: Path) -> None:
@@ -444,7 +455,7 @@ class Year:
         self._tiny = film.read_bytes()
 
     def dawn(self, days: float | None = None) -> None:
-        """Let days pass, as many as chance says if it is not said here."""
+        """Begin the next turn: let `days` pass, or a random time."""
         self.turn += 1
         days = days or self.days * self.chance.choice(_LENGTHS)
         self.ahead += days * DAY
@@ -457,7 +468,7 @@ class Year:
                 channel.days_pass(days)
 
     def bytes_of(self, name: str) -> bytes:
-        """A film with a box that players pass over."""
+        """Return the bytes of a film: a tiny film, and a box that players ignore."""
         padding = _PADDING if self._is_slow(name) else 100
         content = name.encode() + b"\0" * padding
         return self._tiny + (len(content) + 8).to_bytes(4, "big") + b"free" + content
@@ -509,7 +520,7 @@ def _pieces(body: bytes, size: int) -> Iterator[bytes]:
 
 @asynccontextmanager
 async def open_year(year: Year, folder: Path) -> AsyncIterator[Year]:
-    """Serve its channels on one port of all its hosts."""
+    """Serve the year's channels on one port of all its hosts."""
     app = web.Application()
     app.add_routes(_routes(year))
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)

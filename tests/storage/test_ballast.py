@@ -1,4 +1,4 @@
-"""Room that is kept for deletions on a full disk."""
+"""The ballast: disk space that is kept free for deletions on a full disk."""
 
 import shutil
 import zlib
@@ -13,12 +13,12 @@ from server.storage.sqlite.ballast import LEAVES_FREE, SIZE, Ballast
 
 @pytest.fixture(autouse=True)
 def whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As large as in the service: other tests have a small one."""
+    """Use a ballast as large as in the service; other tests have a small one."""
     monkeypatch.setattr(ballast, "SIZE", SIZE)
 
 
 def occupied(folder: Path) -> int:
-    """Bytes on the disk, whatever the length that files say."""
+    """Return how many bytes of the disk the files occupy, whatever their lengths."""
     return sum(file.stat().st_blocks * 512 for file in folder.iterdir())
 
 

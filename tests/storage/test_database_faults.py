@@ -1,4 +1,6 @@
-"""A database that cannot be used is one clear line; a copy of it, made while the server runs, is a server."""
+"""A server that cannot use its database says so in one clear line. A backup that was made while the server
+ran can be started.
+"""
 
 import asyncio
 import errno
@@ -39,7 +41,7 @@ def run_sql(path: Path, statement: str) -> None:
 
 @pytest.fixture
 async def stopped(tmp_path: Path) -> Service:
-    """It was never started, but has the database of one that was."""
+    """A service that was not started yet, with the database of one that ran."""
     service = Service(tmp_path / "service")
     async with (
         open_lock(service.data),
@@ -116,7 +118,7 @@ async def test_a_database_that_is_read_only_is_one_clear_line(stopped: Service) 
 async def test_a_backup_made_while_it_runs_can_be_restored(
     service: Service, site: Site, media: Path, tmp_path: Path
 ) -> None:
-    """As `docs/operations.md` says: the copy in the place of the database, beside the files."""
+    """As `docs/operations.md` says: the copy takes the place of the database, beside the files."""
     finished = await service.submit(site.url("/1mb.mp4"), outputs=["video"])
     done = await service.wait(finished["task_id"])
     running = await service.submit(site.url("/8mb.mp4?stall=5000000&after=1&times=1"), outputs=["video"])
@@ -158,7 +160,9 @@ async def test_a_look_changes_nothing_of_what_a_crash_has_left(
 
 @pytest.mark.parametrize("index", ["as it was", "empty", "gone"])
 async def test_a_look_sees_what_only_the_log_says(tmp_path: Path, index: str) -> None:
-    """A copy by hand may lack the log's index, and a power cut may leave it empty."""
+    """A copy that was made by hand may lack the index of the log; after a power cut the index may be
+    empty.
+    """
     path = tmp_path / DATABASE
     await migrated(path)
     run_sql_and_die(path, "PRAGMA user_version = 99")
@@ -209,7 +213,7 @@ async def test_a_database_that_this_user_may_not_even_look_at_is_one_clear_line(
 
 
 async def refused(service: Service, status: int) -> str:
-    """The one line that a server which does not start leaves behind."""
+    """Start a server that fails; return its only line."""
     service.log.clear()
     with pytest.raises(RuntimeError, match="did not start"):
         await service.start()
@@ -226,7 +230,7 @@ async def backup(service: Service, target: Path) -> int:
 
 
 def everything_in(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Its own time, and name, time and bytes of all that is in it."""
+    """Return the time of a folder, and name, time and bytes of all files in it."""
     files = (path for path in folder.rglob("*") if path.is_file())
     found = {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
     return found | {"": (folder.stat().st_mtime_ns, b"")}
@@ -250,7 +254,7 @@ async def migrated(path: Path) -> None:
 
 
 def run_sql_and_die(path: Path, statement: str) -> None:
-    """What it writes stays in the log."""
+    """Run a statement in a process that dies, so that its change stays in the write-ahead log."""
     program = (
         "import os, sqlite3, sys\n"
         "database = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
@@ -262,9 +266,10 @@ def run_sql_and_die(path: Path, statement: str) -> None:
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Root may write everything, unless the file system itself is read-only.
+    """Make the data read-only: root may write everything, unless the file system itself is read-only.
 
-    Others can't mount, but are held to the mode of the database. (That of its folder the server puts right.)
+    Other users can't mount a file system, but must respect the mode of the database. (The server corrects the
+    mode of the folder.)
     """
     if os.geteuid():
         (folder / DATABASE).chmod(0o400)

@@ -1,4 +1,6 @@
-"""Entries of a list on which somebody acted show that at once, whatever their rows say, on every backend."""
+"""After an action on a list, its entries show the action at once, whatever their rows still say, on every
+backend.
+"""
 
 import itertools
 import random
@@ -52,7 +54,7 @@ BEGINNINGS: list[list[Event]] = [
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
-    """Opens the same data again and again."""
+    """Return what opens a store; each call opens the same data again."""
     if request.param == "sqlite":
         path = tmp_path / "clipwire.db"
         return lambda: sqlite.open_store(path, max_queued=MAX_QUEUED, find_short=short_of)
@@ -67,7 +69,7 @@ async def store(open_any: OpenStore) -> AsyncIterator[Store]:
 
 
 async def a_list(store: Store, count: int) -> tuple[str, list[Task]]:
-    """The id of a list, and its entries, all queued."""
+    """Make a list; return its id and its entries, all queued."""
     playlist = started((await add(store, new_task(playlist=True))).status)
     assert await store.save(playlist)
     found = [
@@ -80,7 +82,7 @@ async def a_list(store: Store, count: int) -> tuple[str, list[Task]]:
 
 
 async def all_beginnings(store: Store) -> tuple[str, dict[str, TaskStatus]]:
-    """The id of a list with an entry of each kind, and those by id."""
+    """Make a list with an entry of each kind; return the id of the list, and the entries by id."""
     playlist_id, entries = await a_list(store, len(BEGINNINGS) + 1)
     rows: dict[str, TaskStatus] = {}
     for entry, events in zip(entries, [*BEGINNINGS, None], strict=True):
@@ -122,7 +124,7 @@ async def take_all(store: Store, playlist_id: str) -> None:
 
 
 async def looks(store: Store, playlist_id: str) -> dict[str, object]:
-    """All that readers see of the entries of a list, and of all tasks."""
+    """Return all that readers see of the entries of a list, and of all tasks."""
     found: dict[str, object] = {"count": {stage: n for stage, n in (await store.count()).items() if n}}
     filters = {
         f"{stage} {order}": Filter((stage,), order=order) for stage in Stage for order in ("newest", "oldest")
@@ -280,7 +282,8 @@ async def test_entries_are_left_out_of_a_folded_count(store: Store) -> None:
 async def test_a_list_is_retried_only_if_the_queue_has_room_for_all_of_its_entries(store: Store) -> None:
     playlist_id, entries = await a_list(store, MAX_QUEUED)
     await act(store, playlist_id, action_of("cancel"))
-    one = await add(store, new_task())  # its place is free, although the rows still wait
+    # The cancelled entries free their places in the queue, although their rows are not changed yet.
+    one = await add(store, new_task())
     with pytest.raises(QueueFull):
         await act(store, playlist_id, action_of("retry"))
     assert (await store.get(entries[0].status.task_id)).status.stage is Stage.CANCELLED

@@ -1,4 +1,4 @@
-"""One server a data directory."""
+"""Only one server may use a data directory."""
 
 import asyncio
 import errno
@@ -65,7 +65,7 @@ async def test_a_second_server_waits_for_the_first_to_go(tmp_path: Path) -> None
         async with open_lock(tmp_path):
             waiting = asyncio.create_task(second())
             while not waiting.done() and not order:
-                await asyncio.sleep(0.15)  # time for a try or two
+                await asyncio.sleep(0.15)  # long enough for one or two tries
                 order.append("first out")
         await waiting
     assert order == ["first out", "second in"]
@@ -80,7 +80,7 @@ async def test_a_server_that_gives_up_leaves_the_holder_alone(tmp_path: Path) ->
 
 
 async def python(*arguments: str) -> asyncio.subprocess.Process:
-    """A child that keeps every descriptor it is not denied."""
+    """Start a child that inherits every descriptor which may be inherited."""
     return await asyncio.create_subprocess_exec(
         sys.executable, *arguments, stdin=PIPE, stdout=PIPE, close_fds=False
     )
@@ -106,7 +106,7 @@ async def test_a_process_that_outlives_the_server_does_not_inherit_the_lock(tmp_
     async with asyncio.timeout(20):
         async with open_lock(tmp_path):
             child = await python("-c", "input()")
-        # With patience: a process that another test forks now holds the lock open until its `exec`.
+        # Wait for the lock: a process that another test forks just now holds it open until its `exec`.
         async with open_lock(tmp_path, patience=15):
             assert child.returncode is None
         await child.communicate(b"\n")

@@ -1,4 +1,4 @@
-"""Another program holds the database: nothing is lost, nothing fails for it, and it is called what it is."""
+"""Another program locks the database: no change is lost, no task fails, and the error names the cause."""
 
 import asyncio
 import sqlite3
@@ -63,7 +63,7 @@ async def test_what_runs_goes_on_and_is_saved_when_the_lock_is_gone(
         site.release()
         out = service.work(task_id) / "out"
         async with asyncio.timeout(20):
-            while len(list(out.glob("*"))) < 2:  # the child has got to its end
+            while len(list(out.glob("*"))) < 2:  # waits until the child has made its files
                 await asyncio.sleep(0.02)
         during = await service.status(task_id)
         assert during["stage"] == "download", "what is not stored is not told"
@@ -71,7 +71,7 @@ async def test_what_runs_goes_on_and_is_saved_when_the_lock_is_gone(
     assert (before["attempt"], done["attempt"]) == (1, 1)
     assert sorted(done["files"]) == ["audio", "video"]
     waiting = [record for record in caplog.records if "waits to be saved" in record.getMessage()]
-    assert {record.levelname for record in waiting} <= {"WARNING"}  # of what is more than progress
+    assert {record.levelname for record in waiting} <= {"WARNING"}  # only progress may wait without a warning
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
@@ -91,9 +91,12 @@ async def test_what_waits_in_the_queue_begins_when_the_lock_is_gone(
 
 
 async def test_a_read_that_another_program_holds_up_is_a_busy_database(tmp_path: Path) -> None:
-    """With a log that takes ten seconds to show; without one it does at once."""
+    """A database with a write-ahead log would take ten seconds to notice; without a log it does so at
+    once.
+    """
     path = tmp_path / "plain.db"
-    other = sqlite3.connect(path, timeout=60, isolation_level=None)  # a busy server is waited for
+    # The timeout: another connection of the test may be writing.
+    other = sqlite3.connect(path, timeout=60, isolation_level=None)
     other.execute("CREATE TABLE tasks (number)")
     other.execute("BEGIN EXCLUSIVE")
     async with aiosqlite.connect(path, timeout=0.05) as db:

@@ -1,4 +1,4 @@
-"""Opening a database: numbered scripts, and files that cannot be used."""
+"""Opening a database: numbered scripts migrate it, and unusable files are refused."""
 
 import asyncio
 import os
@@ -60,7 +60,7 @@ async def test_scripts_are_applied_once_and_in_order(path: Path) -> None:
     assert read(path, "PRAGMA user_version") == [(ADD_TWO.number,)]
 
 
-# In a process of its own, which forks: each child dies at another statement, as if it were killed.
+# A program that forks: each child dies at another statement, as if it were killed.
 MORTAL = """
 import asyncio, os, sys
 from itertools import count
@@ -260,7 +260,7 @@ async def test_a_database_that_is_refused_is_not_touched(path: Path) -> None:
 
 @contextmanager
 def as_somebody_else() -> Iterator[None]:
-    """To root nothing is read-only."""
+    """Drop the rights of root, for whom nothing is read-only."""
     if os.geteuid():
         yield
         return
@@ -273,11 +273,11 @@ def as_somebody_else() -> Iterator[None]:
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A folder that everybody may enter; `tmp_path` lies in one that only its owner may."""
+    """A folder that every user may enter; only the owner may enter the parent of `tmp_path`."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
-    for writable, _, _ in os.walk(folder):  # only root deletes files of a folder that may not be written
+    for writable, _, _ in os.walk(folder):  # only root can delete files in a read-only folder
         os.chmod(writable, 0o700)
     shutil.rmtree(folder)
 

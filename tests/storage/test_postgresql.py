@@ -1,4 +1,4 @@
-"""The store on PostgreSQL, where many share it, and where it goes away."""
+"""The store on PostgreSQL: many nodes share it, and it may go away."""
 
 import asyncio
 import json
@@ -52,7 +52,7 @@ def read(url: str, sql: str) -> list[tuple[Any, ...]]:
         return db.execute(sql.encode()).fetchall()
 
 
-# Rows of the next release.
+# --- rows of the next release ---
 
 
 async def test_fields_that_the_next_release_added_are_passed_over_and_kept(
@@ -100,7 +100,7 @@ async def test_a_damaged_row_is_left_out_of_those_that_are_asked_for(
     assert found == [sound.status]
 
 
-# Many nodes.
+# --- many nodes ---
 
 
 async def test_three_nodes_never_take_more_than_fit_and_number_them_in_order(clean_database: str) -> None:
@@ -117,7 +117,9 @@ async def test_three_nodes_never_take_more_than_fit_and_number_them_in_order(cle
 
 
 async def test_it_holds_whatever_the_database_is_set_to(clean_database: str) -> None:
-    """A transaction that had begun to wait for its turn would else not see who had theirs before."""
+    """With another isolation level, a transaction that waited for its turn would not see what the others
+    wrote.
+    """
     words = quote("-c default_transaction_isolation=repeatable\\ read -c idle_session_timeout=2s")
     odd = f"{clean_database}?client_encoding=latin1&options={words}"
     async with open_at(odd, 100) as store:
@@ -132,7 +134,7 @@ async def test_it_holds_whatever_the_database_is_set_to(clean_database: str) -> 
 async def test_the_database_ends_a_transaction_that_takes_too_long(
     clean_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As of a node that stands still within a pipeline: the database does not count it as idle."""
+    """A node that hangs within a pipeline: the database does not count it as idle."""
     monkeypatch.setattr(link, "ANSWER_WITHIN", 0.6)
     async with asyncio.timeout(20), Link(clean_database, within=0.6) as one, one.borrow() as db:
         if db.info.server_version < 170_000:
@@ -163,7 +165,7 @@ async def test_what_another_node_has_added_and_retried_takes_places_here(clean_d
             ended.append(finished(started(task.status)).model_copy(update={"revision": 2}))
         for status in ended:
             assert await a.save(status)
-        await add(b, new_task())  # so this one has counted
+        await add(b, new_task())  # makes this node count what is there
         for status in ended:
             assert await a.save(apply(status, Retried(), utc_now()))
         await add(b, new_task())
@@ -201,7 +203,7 @@ async def test_a_task_is_admitted_in_the_transaction_that_queues_it(clean_databa
 async def test_a_task_that_gets_another_link_leaves_its_host_and_comes_to_the_other(
     clean_database: str,
 ) -> None:
-    """As an entry does that was a list. Places of both may be free now."""
+    """An entry that turned out to be a list does this. Both hosts may have free places now."""
     admitted: list[Collection[str]] = []
 
     class Doorman:
@@ -254,10 +256,10 @@ async def test_those_who_were_answered_together_are_answered_together_again(
             await writing.submit(Change())
     assert groups[0] == 8
     assert groups[1] >= 6
-    assert time.monotonic() - began < 20  # each would have been waited for ten seconds
+    assert time.monotonic() - began < 20  # each of these changes would have waited ten seconds
 
 
-# Announcements.
+# --- announcements ---
 
 
 async def test_a_change_is_announced_with_its_commit(clean_database: str, there: PostgresStore) -> None:
@@ -265,7 +267,7 @@ async def test_a_change_is_announced_with_its_commit(clean_database: str, there:
         await db.execute(b"LISTEN clipwire")
         task = await add(there, new_task())
         await there.save(finished(started(task.status)).model_copy(update={"revision": 2}))
-        await there.save(task.status)  # changes nothing
+        await there.save(task.status)  # saves the same status, which changes nothing
         await there.mark_removed(task.status.task_id)
         await there.sessions.begin("session", "scope")
         await there.sessions.end("session")
@@ -289,7 +291,7 @@ def test_news_of_the_next_release_are_passed_over() -> None:
     assert unpack("me\n% what\nid 7\nid x\n\n- id") == ("me", [Changed("id", 7), Gone("id")])
 
 
-# Texts.
+# --- texts ---
 
 
 @pytest.mark.parametrize("task_id", ["\0", "a\0b", "\ud800", "猫" * 3000])
@@ -340,7 +342,7 @@ async def test_a_search_that_takes_too_long_costs_no_connection(there: PostgresS
         return dict(await (await db.execute(sql.encode())).fetchall())
 
     limits = await there._searches.do(work)
-    # With a shorter or equal limit of the transaction, PostgreSQL ignores the one of the statement.
+    # PostgreSQL ignores the limit of a statement if the transaction has a shorter or equal one.
     assert 0 < limits["statement_timeout"] < limits.get("transaction_timeout", store.SEARCH_WITHIN * 1000)
 
 
@@ -351,7 +353,7 @@ def explain(sql: str, values: list[object]) -> Any:
     return work
 
 
-# It goes away.
+# --- the database goes away ---
 
 
 async def test_a_commit_whose_answer_is_lost_counts_once(clean_database: str) -> None:
@@ -394,7 +396,9 @@ UNKNOWN = (
 async def test_of_a_commit_that_the_database_knows_nothing_of_the_idempotency_key_decides(
     clean_database: str, monkeypatch: pytest.MonkeyPatch, unknown: str, arrives: bool
 ) -> None:
-    """It is another database, which took over without the last commits; or it has forgotten the number."""
+    """The database may be another one, which took over without the last commits; or it has forgotten the
+    transaction.
+    """
     key = Idempotency("key", "request")
     monkeypatch.setattr(writer, "_BECAME", f"SELECT {unknown}".encode())
     async with proxied(clean_database) as proxy, open_at(proxy.url) as there, asyncio.timeout(20):
@@ -454,7 +458,9 @@ async def test_a_task_that_another_node_deletes_while_it_is_shared_gets_no_key(
 async def test_a_commit_that_was_made_counts_though_the_database_ends_its_connection_over_the_time(
     there: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The limit may be reached while the database commits, which it finishes before it says so."""
+    """The time limit may be reached during the commit: the database finishes the commit, then ends the
+    connection.
+    """
     execute, late = AsyncConnection.execute, [b"COMMIT"]
 
     async def execute_late(db: AsyncConnection, sql: Any, *arguments: Any, **options: Any) -> Any:
@@ -515,7 +521,7 @@ async def test_a_node_that_stands_still_in_the_middle_of_a_submit_keeps_nobody_e
                 await add(other, new_task())
         finally:
             node.goes_on.set()
-        await adding  # which is done anew, by a connection of its own
+        await adding  # the change is made again, on a new connection
 
 
 async def test_a_database_that_is_down_refuses_at_once_and_is_found_again(
@@ -606,14 +612,14 @@ async def fails_within(seconds: float, there: PostgresStore, task: Task) -> bool
     began = time.monotonic()
     asked = (there.get(task.status.task_id), add(there, new_task()), there.save(started(task.status)),
              there.page(Filter(), None, 1), there.ping(), there.sessions.get("a"))  # fmt: skip
-    pages = (there.page(Filter(), None, 1) for _ in range(20))  # more than there are connections for
+    pages = (there.page(Filter(), None, 1) for _ in range(20))  # more requests than there are connections
     answers = await asyncio.gather(*asked, *pages, return_exceptions=True)
     took = time.monotonic() - began
     assert [type(answer) for answer in answers] == [DatabaseAway] * len(answers)
     return took < seconds
 
 
-# What time it is.
+# --- what time it is ---
 
 
 async def test_instants_come_from_the_databases_clock(clean_database: str, there: PostgresStore) -> None:
@@ -625,7 +631,7 @@ async def test_instants_come_from_the_databases_clock(clean_database: str, there
 
 
 class Database:
-    """One whose clock a test sets."""
+    """A database whose clock a test sets."""
 
     now = 1000.0
 

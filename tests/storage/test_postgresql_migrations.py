@@ -1,4 +1,6 @@
-"""Opening a database on PostgreSQL: numbered scripts, two releases side by side, and what cannot be used."""
+"""Opening a database on PostgreSQL: numbered scripts migrate it, two releases use it side by side, and an
+unusable one is refused.
+"""
 
 import asyncio
 import itertools
@@ -111,12 +113,13 @@ async def test_the_released_scripts_make_a_database_and_find_it_made(empty_datab
 ADD_COLUMN = Script(3, "ALTER TABLE one ADD COLUMN b int;")
 ADD_INDEX = Script(3, "-- concurrently\nDROP INDEX CONCURRENTLY IF EXISTS ones;\n"
                       "CREATE INDEX CONCURRENTLY ones ON one (a);\n")  # fmt: skip
-NOBODY_WAITS_LONGER = 3.0  # seconds, on a busy machine; see `migrations.LOCKED_WITHIN`
+# Most seconds that a statement may wait for a migration, on a busy machine; see `migrations.LOCKED_WITHIN`.
+NOBODY_WAITS_LONGER = 3.0
 
 
 @asynccontextmanager
 async def migrating(url: str, *scripts: Script) -> AsyncIterator["asyncio.Task[int]"]:
-    """Within the block, a migration waits for something or other."""
+    """Start a migration; the block runs while the migration waits for a lock."""
     task = asyncio.create_task(apply(url, *scripts))
     async with connected(url) as db, asyncio.timeout(20):
         waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database "
@@ -133,9 +136,9 @@ async def test_a_migration_that_waits_for_a_lock_lets_all_others_pass_and_tries_
     monkeypatch.setattr(migrations, "RETRY_LOCK_AFTER", 0.2)
     await apply(empty_database, FIRST, ADD_ONE)
     async with connected(empty_database) as long, connected(empty_database) as other, long.transaction():
-        await long.execute(b"SELECT a FROM one")  # it goes on reading
+        await long.execute(b"SELECT a FROM one")  # this transaction still reads the table
         async with migrating(empty_database, FIRST, ADD_ONE, ADD_COLUMN) as task:
-            for _ in range(3):  # more often than one try would last
+            for _ in range(3):  # longer than one try of the migration lasts
                 began = time.monotonic()
                 await other.execute(b"INSERT INTO one VALUES (2)")
                 assert time.monotonic() - began < NOBODY_WAITS_LONGER
@@ -165,14 +168,14 @@ async def test_while_an_index_is_built_others_write_and_other_nodes_wait_to_star
 ) -> None:
     await apply(empty_database, FIRST, ADD_ONE)
     async with connected(empty_database) as long, connected(empty_database) as other, long.transaction():
-        await long.execute(b"INSERT INTO one VALUES (2)")  # which the index waits for
+        await long.execute(b"INSERT INTO one VALUES (2)")  # the index has to wait for this transaction
         async with migrating(empty_database, FIRST, ADD_ONE, ADD_INDEX) as task:
             node = asyncio.create_task(apply(empty_database, FIRST, ADD_ONE, ADD_INDEX))
             for _ in range(3):
                 began = time.monotonic()
                 await other.execute(b"INSERT INTO one VALUES (3)")
                 assert time.monotonic() - began < NOBODY_WAITS_LONGER
-                await asyncio.sleep(0.5)  # in which a deadlock would be noticed, after a second
+                await asyncio.sleep(0.5)  # PostgreSQL would notice a deadlock after a second
             assert not task.done()
             await long.execute(b"COMMIT")
             assert (await task, await node) == (3, 3)
@@ -180,7 +183,9 @@ async def test_while_an_index_is_built_others_write_and_other_nodes_wait_to_star
 
 
 async def killed(url: str, statement: int, *, is_sent: bool) -> bool:
-    """Whether a migration got as far as that statement: then its connection is lost, as with its node."""
+    """Run a migration whose connection breaks at the given statement, as if its node had died; return whether
+    it came so far.
+    """
     async with proxied(url) as proxy:
         left = statement
 
@@ -202,7 +207,7 @@ async def killed(url: str, statement: int, *, is_sent: bool) -> bool:
 async def test_a_migration_can_be_killed_at_any_statement_and_goes_on_at_the_next_start(
     empty_database: str, *, is_sent: bool
 ) -> None:
-    """From one kill to the next it comes a statement further."""
+    """Each migration is killed one statement later than the one before."""
     kills = 1
     while await killed(empty_database, kills, is_sent=is_sent):
         kills += 1
@@ -228,7 +233,9 @@ async def test_a_migration_of_the_release_before_can_be_killed_at_each_statement
 
 
 async def whole(url: str) -> None:
-    """Bring the database to the newest schema, and compare it with one that was made at once."""
+    """Bring the database to the newest schema, and compare it with a database that was migrated without
+    kills.
+    """
     async with asyncio.timeout(20):
         assert await apply(url, *released_scripts()) == released_scripts()[-1].number
     assert read(url, "SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [(0,)]
@@ -239,8 +246,8 @@ async def whole(url: str) -> None:
 
 
 def test_scripts_build_indexes_on_tables_of_others_concurrently() -> None:
-    """All nodes would wait for a transaction that builds one on a large table."""
-    for script in released_scripts()[POSTGRESQL:]:  # of the first ten, no release knows another form
+    """A transaction that builds an index on a large table would make all nodes wait."""
+    for script in released_scripts()[POSTGRESQL:]:  # released scripts before this one stay as they are
         made = set(re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", script.sql))
         for index in re.findall(r"CREATE (?:UNIQUE )?INDEX [^;]*?;", script.sql):
             [table] = re.findall(r" ON (\w+)", index)

@@ -1,4 +1,6 @@
-"""The contract of `Sessions`, on every backend; what counts on its clock, on each by its own means."""
+"""The contract of `Sessions`, on every backend; tests of times set the clock of each backend in its own
+way.
+"""
 
 import asyncio
 import shutil
@@ -33,7 +35,7 @@ async def in_postgresql(url: str) -> AsyncIterator[Sessions]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> OpenSessions:
-    """Opens the same data again and again."""
+    """Return what opens sessions; each call opens the same data again."""
     if request.param == "sqlite":
         return lambda: in_sqlite(tmp_path)
     url = request.getfixturevalue("clean_database")
@@ -42,7 +44,7 @@ def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> OpenSessions:
 
 @pytest.fixture
 def open_sqlite(tmp_path: Path) -> OpenSessions:
-    """Its clock is this machine's, which a test can set."""
+    """Return what opens sessions in SQLite, whose clock is this machine's; a test can set it."""
     return lambda: in_sqlite(tmp_path)
 
 
@@ -53,9 +55,9 @@ def at_most_three(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Clocks:
-    """The wall clock, and the one that nobody sets."""
+    """The wall clock, and the steady clock, which nobody can set."""
 
-    wall = steady = 0.0  # seconds that each is ahead
+    wall = steady = 0.0  # seconds by which each clock is ahead
 
     def time(self) -> float:
         return time.time() + self.wall
@@ -76,7 +78,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
 
 
 async def known(there: Sessions, *session_ids: str) -> str:
-    """Those of `session_ids` that go on."""
+    """Return those of `session_ids` that are still valid."""
     return "".join([one for one in session_ids if await there.get(one)])
 
 
@@ -113,7 +115,7 @@ async def test_sessions_end_with_their_token_for_good(open_any: OpenSessions) ->
         await there.end_others(["new", "newest"])
         assert await known(there, "a", "b", "c") == "bc"
     async with open_any() as there:
-        await there.end_others(["old", "new"])  # the token is back; its sessions are not
+        await there.end_others(["old", "new"])  # the old token is valid again, but its sessions are not
         assert await known(there, "a", "b", "c") == "bc"
         await there.end_others([])
         assert await known(there, "a", "b", "c") == ""
@@ -189,7 +191,7 @@ async def test_a_jump_of_the_clock_ends_nothing_and_prolongs_nothing(
         assert await known(there, "a", "b") == "ab"
         clocks.pass_by(29 * DAY)
         assert await known(there, "a", "b") == "ab"
-    clocks.wall -= jump  # it was corrected
+    clocks.wall -= jump  # the wall clock is corrected
     async with open_sqlite() as there:
         assert await known(there, "a", "b") == "ab"
         clocks.pass_by(2 * DAY)
@@ -211,7 +213,7 @@ async def test_with_a_clock_that_was_set_back_a_session_lasts_a_whole_one_after_
 async def test_a_server_that_is_killed_remembers_what_it_has_said(
     open_sqlite: OpenSessions, tmp_path: Path
 ) -> None:
-    """What lies on disk while it runs is what a crash leaves."""
+    """The files on disk while the server runs are what a crash leaves."""
     crashed = tmp_path / "crashed"
     crashed.mkdir()
     async with open_sqlite() as there:

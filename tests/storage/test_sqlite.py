@@ -1,4 +1,4 @@
-"""What the contract of the store cannot ask: query plans, faults, memory, backups."""
+"""Tests of the SQLite store alone: query plans, faults, memory, backups."""
 
 import asyncio
 import itertools
@@ -89,16 +89,18 @@ async def ended(store: SqliteStore, title: str | None = None) -> TaskStatus:
     return status
 
 
-# Plans.
+# --- query plans ---
 
 
 READ_WHOLE = "|".join(
     (
         *("CONSTANT ROW", "json_each", "tasks_text", "tasks USING INDEX tasks_removed"),
-        "tasks USING COVERING INDEX tasks_stage",  # whoever counts all has to go through all
-        "tasks USING COVERING INDEX tasks_entry_stage",  # and through all entries of lists
-        "list_actions",  # has a row for an action whose entries are on their way
-        *("removed_tasks", r"\(subquery"),  # has 10,000 rows at most; the rows that an index has found
+        "tasks USING COVERING INDEX tasks_stage",  # a count of all tasks has to read the whole index
+        # A count of all entries of lists has to read the whole index.
+        "tasks USING COVERING INDEX tasks_entry_stage",
+        "list_actions",  # this table has a row only while entries wait for an action
+        # This table has at most 10,000 rows; a subquery has the rows that an index has found.
+        *("removed_tasks", r"\(subquery"),
     )
 )
 
@@ -136,7 +138,7 @@ async def test_a_persons_page_is_read_by_an_index_of_their_own_tasks(store: Sqli
         steps += [(wanted, step) for step in plan(path, *query)]
     for wanted, step in steps:
         is_of_one = re.search(r"\(owner=\?|\(playlist_id=\?", step)
-        # What waits of one person is little, and sorted.
+        # One person has few waiting tasks, which may be sorted.
         is_sorted = "TEMP B-TREE" in step and wanted.sorting == "queue"
         assert is_of_one or is_sorted or not re.match("SCAN tasks|SEARCH|USE TEMP", step), step
 
@@ -167,13 +169,13 @@ async def test_expiry_follows_indexes_also_for_what_features_keep(store: SqliteS
 
 async def test_every_other_statement_follows_an_index(store: SqliteStore, path: Path) -> None:
     for sql in STATEMENTS:
-        # One that has a number is used more than once.
+        # A numbered parameter may be used more than once.
         values = int(max(re.findall(r"\?(\d)", sql), default=sql.count("?")))
         assert_follows_indexes(plan(path, sql, ["[1]"] * values))
 
 
 def insert_many(path: Path, count: int) -> None:
-    """Every stage and priority in turn."""
+    """Insert tasks of every stage and priority in turn."""
     stages = [stage.value for stage in Stage]
     rows = [
         (str(number), stages[number % 8], number // 8 % 5, 1 if number % 8 > 4 else None)
@@ -188,7 +190,7 @@ def insert_many(path: Path, count: int) -> None:
 
 
 def cost(path: Path, wanted: Filter, after: Cursor) -> int:
-    """Hundreds of steps of SQLite's machine that a page of 50 takes."""
+    """Return the cost of a page of 50, in hundreds of steps of SQLite's virtual machine."""
     steps = 0
 
     def count() -> int:
@@ -212,7 +214,7 @@ async def test_a_page_far_in_costs_what_the_first_page_costs(store: SqliteStore,
             assert cost(path, wanted, Cursor(wanted.sorting, number, rank)) <= first * 1.2 + 1, wanted
 
 
-# Faults.
+# --- faults ---
 
 
 @pytest.mark.wide
@@ -239,7 +241,7 @@ async def limit_pages(store: SqliteStore, pages: int) -> None:
 
 async def test_on_a_full_disk_nothing_changes_and_afterwards_all_goes_on(store: SqliteStore) -> None:
     task = await add(store, new_task())
-    await limit_pages(store, 1)  # SQLite takes the present size instead
+    await limit_pages(store, 1)  # a limit below the present size: SQLite uses the present size
     async with asyncio.timeout(20):
         answers = await asyncio.gather(
             *(add(store, new_task(title="x" * 500), Idempotency(f"{index}", "")) for index in range(100)),
@@ -267,7 +269,9 @@ async def test_a_task_that_cannot_be_stored_does_not_sink_the_others(store: Sqli
 
 
 async def test_a_group_that_is_written_one_by_one_is_decided_anew(path: Path) -> None:
-    """Together the new task got the last place; alone the retry is written first."""
+    """Written together, the new task got the last place in the queue; one by one, the retry is written
+    first.
+    """
     async with open_store(path, max_queued=2, find_short=short_of) as store:
         final, owner = await ended(store), await ended(store)
         running, new = started((await add(store, new_task())).status), new_task()
@@ -304,7 +308,7 @@ async def test_two_tasks_never_share_the_name_of_a_file(store: SqliteStore) -> N
 async def test_a_caller_that_goes_away_leaves_the_task_and_memory_whole(store: SqliteStore) -> None:
     status = (await add(store, new_task())).status
     saving = asyncio.create_task(store.save(started(status)))
-    await asyncio.sleep(0)  # it waits for the writer now
+    await asyncio.sleep(0)  # by now the change waits for the writer
     while store._writer._waiting:
         await asyncio.sleep(0)
     saving.cancel()
@@ -333,7 +337,7 @@ async def test_ping_fails_when_writes_are_not_taken(store: SqliteStore, path: Pa
     await store.ping()
 
 
-# What waits when the store is opened.
+# --- what waits when the store is opened ---
 
 
 async def test_of_what_waits_a_restart_reads_what_the_queue_needs(path: Path) -> None:
@@ -356,7 +360,7 @@ async def test_of_what_waits_a_restart_reads_what_the_queue_needs(path: Path) ->
             removed: True,
             **dict.fromkeys(live | {final.task_id}, False),
         }
-        # One that is asked for is read once, one that is changed is known from then on.
+        # A task that was read or changed is served from memory from then on.
         assert (await store.get(waits.task_id)).status == waits
         assert await store.save(started(tasks[0].status))
         await store.mark_removed(paused.task_id)
@@ -397,7 +401,7 @@ async def test_a_damaged_row_that_waits_stops_no_other(path: Path, caplog: pytes
     assert caplog.text.count("its row is damaged") == 3
 
 
-# Memory and the log.
+# --- memory and the log ---
 
 
 async def test_a_live_task_is_answered_without_the_database(store: SqliteStore) -> None:
@@ -417,7 +421,7 @@ def test_memory_keeps_all_running_tasks_and_a_bounded_number_of_others() -> None
     assert memory.running() == running
     for task in final:
         memory.put(task)
-        memory.get(final[0].status.task_id)  # in use, so it stays
+        memory.get(final[0].status.task_id)  # a task that is used stays in memory
     kept = [task for task in final if memory.get(task.status.task_id)]
     assert kept == [final[0], *final[-9:]]
     assert len(memory._owners) == 2 * len(kept)
@@ -489,7 +493,7 @@ async def test_the_log_stays_small_while_tasks_change_and_are_read(store: Sqlite
     assert path.with_name("clipwire.db-wal").stat().st_size < 8 << 20
 
 
-# The text index.
+# --- the text index ---
 
 
 async def test_the_text_index_agrees_with_the_table(store: SqliteStore, path: Path) -> None:
@@ -517,7 +521,7 @@ async def test_a_text_too_common_for_the_index_is_found_all_the_same(
     assert page.tasks == finals[:3:-1]
 
 
-# Backups.
+# --- backups ---
 
 
 async def test_a_backup_taken_under_writes_can_be_restored(path: Path) -> None:

@@ -47,7 +47,7 @@ ERRORS = Filter(stages=(Stage.FAILED, Stage.CANCELLED))
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
-    """Opens the same data again and again."""
+    """Return what opens a store; each call opens the same data again."""
     if request.param == "sqlite":
         path = tmp_path / "clipwire.db"
         return lambda: sqlite.open_store(path, max_queued=MAX_QUEUED, find_short=short_of, hooks=HOOKS)
@@ -67,13 +67,13 @@ async def saved(store: Store, status: TaskStatus) -> TaskStatus:
 
 
 async def ended(store: Store, task: Task | None = None) -> TaskStatus:
-    """Add a task and let it finish."""
+    """Add a task and complete it; return its status."""
     added = await add(store, task or new_task())
     return await saved(store, finished(added.status))
 
 
 async def all_pages(store: Store, wanted: Filter, limit: int) -> list[str]:
-    """The ids on all pages, which are all full but the last."""
+    """Return the ids on all pages; fail unless all pages but the last are full."""
     found: list[str] = []
     cursor = None
     while True:
@@ -89,7 +89,7 @@ async def ids(store: Store, text: str = "", stages: tuple[Stage, ...] = ()) -> s
     return {status.task_id for status in (await store.page(Filter(stages, text), None, 200)).tasks}
 
 
-# One task.
+# --- one task ---
 
 
 async def test_get_returns_what_add_returned(store: Store) -> None:
@@ -299,7 +299,7 @@ async def test_ping_changes_nothing(store: Store) -> None:
     assert await store.get(task.status.task_id) == task
 
 
-# A list and its entries.
+# --- a list and its entries ---
 
 
 async def a_list(store: Store) -> Task:
@@ -312,7 +312,7 @@ def entry_of(playlist: Task, index: int, title: str | None = None) -> Task:
 
 
 async def joined(store: Store, playlist: Task, *indexes: int) -> list[Task]:
-    """New entries, and the list that counts them."""
+    """Add new entries to a list, which counts them; return what was saved."""
     before = await store.get(playlist.status.task_id)
     running = (
         before.status if before.status.stage is Stage.INFO else await saved(store, started(before.status))
@@ -324,7 +324,7 @@ async def joined(store: Store, playlist: Task, *indexes: int) -> list[Task]:
 
 
 async def entries_of(store: Store, playlist_id: str, stages: Iterable[Stage] = ()) -> list[Task]:
-    """In their order."""
+    """Return the entries of a list in their order."""
     page = await store.page(Filter(tuple(stages), playlist_id=playlist_id), None, 200)
     tasks = [await store.get(status.task_id) for status in page.tasks]
     return sorted(tasks, key=lambda task: task.status.number)
@@ -472,7 +472,7 @@ async def test_each_field_of_a_filter_selects_or_orders(store: Store) -> None:
         assert await all_pages(store, wanted, 10) == expected, wanted
 
 
-# The same key.
+# --- the same idempotency key ---
 
 
 async def test_the_same_key_and_request_are_the_same_task_with_its_current_status(store: Store) -> None:
@@ -534,7 +534,7 @@ async def test_a_key_lives_as_long_as_its_task(open_any: OpenStore) -> None:
         assert (await add(store, new_task(), key)).status.task_id != final.task_id
 
 
-# The key of a request that another task was the answer to.
+# --- the key of a request that was answered with another task ---
 
 
 async def test_a_key_that_was_answered_with_another_task_leads_to_it_as_long_as_it_is_there(
@@ -623,7 +623,7 @@ async def test_nothing_is_left_of_a_shared_key_once_its_task_is_gone(store: Stor
     assert await count() == 0
 
 
-# The length of the queue.
+# --- the length of the queue ---
 
 
 async def test_a_full_queue_takes_as_many_as_fit(store: Store) -> None:
@@ -668,7 +668,7 @@ async def test_a_task_that_has_ended_needs_a_place_to_wait_again(store: Store) -
             return_exceptions=True,
         )
     assert [type(answer) for answer in answers] == [bool, QueueFull]
-    await saved(store, apply(running, Requeued(), utc_now()))  # it has its place already
+    await saved(store, apply(running, Requeued(), utc_now()))  # the task has its place in the queue already
     paused = await saved(store, apply(tasks[1].status, Paused(), utc_now()))
     await saved(store, apply(paused, Resumed(), utc_now()))
 
@@ -696,7 +696,7 @@ async def test_a_known_key_is_answered_though_the_queue_is_full(store: Store) ->
     assert await add(store, new_task(), key) == first
 
 
-# Removing.
+# --- removing ---
 
 
 async def test_a_removed_task_is_unknown_to_every_reader(store: Store) -> None:
@@ -793,7 +793,7 @@ async def test_the_age_of_what_ended_in_the_future_counts_from_now(store: Store)
     assert await store.mark_expired(hours_ago(-1), 10) == [future.status.task_id]
 
 
-# Several.
+# --- several tasks ---
 
 
 async def test_the_statuses_of_those_that_exist_come_in_the_order_asked_for(open_any: OpenStore) -> None:
@@ -810,7 +810,7 @@ async def test_the_statuses_of_those_that_exist_come_in_the_order_asked_for(open
         assert await store.statuses(asked) == shown
 
 
-# Files.
+# --- files ---
 
 
 async def test_a_file_is_found_by_its_name(open_any: OpenStore) -> None:
@@ -854,11 +854,11 @@ async def test_a_retry_keeps_the_files_until_there_are_others(open_any: OpenStor
         assert await store.find_file(newer.files["video"].name) == (final.task_id, newer.files["video"])
 
 
-# Pages.
+# --- pages ---
 
 
 async def many(store: Store, count: int = 60) -> list[Task]:
-    """Tasks in all stages and priorities, some of them removed; returned as they are in the end."""
+    """Add tasks in all stages and priorities, and remove some of them; return all as they are in the end."""
     chance = random.Random(1)
     tasks = []
     for _ in range(count):
@@ -893,7 +893,8 @@ async def test_pages_show_what_is_oldest_or_what_ended_last_first(store: Store) 
     second = 0
     for task in random.Random(2).sample(tasks, len(tasks)):
         if task.status.stage is Stage.QUEUED and second < 20:
-            moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=second // 2)  # two in each second
+            # Two tasks end in each second.
+            moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=second // 2)
             status = await saved(store, apply(task.status, Cancelled(), moment))
             tasks[tasks.index(task)] = replace(task, status=status)
             second += 1
@@ -976,7 +977,7 @@ async def test_the_cursor_of_another_order_is_an_invalid_query(store: Store) -> 
             await store.page(other, cursor, 1)
 
 
-# Searching.
+# --- searching ---
 
 FOUND = [
     (new_task(title="100% of_it"), "100%"),
@@ -1071,7 +1072,7 @@ async def test_search_finds_what_a_plain_comparison_finds(store: Store) -> None:
         assert await ids(store, text) == {key for key, title in titles.items() if text.casefold() in title}
 
 
-# Many at once.
+# --- many tasks at once ---
 
 
 async def test_everything_at_once_is_answered_and_nothing_is_lost(open_any: OpenStore) -> None:

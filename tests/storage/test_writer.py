@@ -25,7 +25,7 @@ PAYLOAD = "x" * 500
 
 @dataclass(eq=False)
 class Put(Change[int]):
-    """Write `key`, once; the outcome is how many rows there are with it."""
+    """A change that adds a row with `key`; its outcome is the number of such rows, which must be one."""
 
     key: int | str
     touches: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Put(Change[int]):
 
 
 class Rows:
-    """A table of keys, what was committed, and the statements that the database ran."""
+    """A table of keys, the keys that were committed, and the statements that the database ran."""
 
     def __init__(self, db: aiosqlite.Connection) -> None:
         self.db = db
@@ -92,7 +92,7 @@ def are(kind: type[Exception], found: list[int | BaseException]) -> bool:
 
 
 def void(_: object) -> None:
-    """For a lambda that returns nothing."""
+    """Do nothing, for a callback without a result."""
 
 
 async def test_what_waits_is_committed_together(opened: tuple[Rows, Writer]) -> None:
@@ -187,7 +187,9 @@ async def test_a_full_database_fails_all_that_waited_and_then_takes_writes_again
 
 @contextmanager
 def no_file_larger_than(size: int) -> Iterator[None]:
-    """The system refuses to write beyond it (`SIGXFSZ` is ignored by Python): an error of the disk."""
+    """Let the system refuse to write beyond `size` bytes, which is an error of the disk. (Python ignores
+    `SIGXFSZ`.)
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -255,7 +257,9 @@ async def test_a_deletion_on_a_full_disk_has_the_room_that_was_kept_for_it(
 
 @asynccontextmanager
 async def held_by_another_program(path: Path) -> AsyncIterator[None]:
-    """For writing: it can still be read. Waits for a server that writes, on whichever loop that runs."""
+    """Lock the database for writing, as another program would; it can still be read. Waits for a server that
+    is writing.
+    """
     async with aiosqlite.connect(path, timeout=60, isolation_level=None) as other:
         await other.execute_fetchall("BEGIN IMMEDIATE")
         yield
@@ -278,7 +282,7 @@ async def test_a_database_that_another_program_holds_is_waited_for(
 async def test_after_five_seconds_in_all_nobody_waits_for_another_program(
     opened: tuple[Rows, Writer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Changes that come later, while it is still held, do not wait as long again."""
+    """Changes that come later, while the lock is still held, do not wait as long again."""
     rows, writer = opened
     monkeypatch.setattr(writer, "_patience", 1.5)
     clock = asyncio.get_running_loop().time

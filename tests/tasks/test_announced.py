@@ -1,4 +1,4 @@
-"""Waiting for an announced broadcast: what is shown meanwhile, and when its source is looked at again."""
+"""Waiting for an announced broadcast: what the task shows meanwhile, and when its source is checked again."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,7 +32,7 @@ UPCOMING = {"id": "a", "title": "A", "live_status": "is_upcoming", "formats": []
 
 
 def looking(**fields: Any) -> TaskStatus:
-    """A task whose child looks at its source."""
+    """Return a task whose child is checking the source."""
     asked = {"task_id": "t", "url": "http://media.test/", "created_at": NOW}
     return TaskStatus(**asked | {"stage": Stage.INFO, "attempt": 1} | fields)
 
@@ -42,7 +42,7 @@ def not_live(begins_at: datetime | None) -> Broken:
 
 
 def waiting(begins_at: datetime | None, now: datetime = NOW, **fields: Any) -> TaskStatus:
-    """A task after a look in vain."""
+    """Return the task after a check that found no broadcast yet."""
     event = after_look(looking(**fields), not_live(begins_at), 600, now)
     assert event is not None
     return apply(looking(**fields), event, now)
@@ -149,7 +149,7 @@ def test_once_it_has_begun_faults_are_those_of_a_recording() -> None:
     assert after_look(status, Broken(code="connection_failed", retryable=True), 600, NOW) is None
 
 
-# What children say of it.
+# --- what children report of it ---
 
 
 async def test_a_child_says_what_begins_and_when(shelf: Shelf, tmp_path: Path) -> None:

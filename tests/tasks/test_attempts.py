@@ -1,4 +1,4 @@
-"""Attempts of the runner over a real store, with a child that says what a test has it say."""
+"""Attempts of the runner over a real store, with a child whose messages a test writes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -44,14 +44,14 @@ from server.tasks.runner import Runner
 from tests.adding import add
 from tests.examples import new_task
 
-WITHIN = 20  # seconds
+WITHIN = 20  # seconds that a wait may take
 MIB = 1 << 20
 VIDEO = ProducedFile(path="video.mp4", size=5, type="video/mp4")
 
 
 @dataclass
 class Child:
-    """One that says `words`, and is at its end when it is stopped."""
+    """A child that sends `words`, and ends when it is stopped."""
 
     words: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
@@ -70,7 +70,7 @@ class Child:
 
 
 class Free(Disk):
-    """A disk of which as much is free as a test says."""
+    """A disk whose free space a test sets."""
 
     bytes = all = 1 << 40
 
@@ -83,7 +83,7 @@ class Free(Disk):
 
 @dataclass
 class Attempt:
-    """The first attempt of a task, under way."""
+    """The first attempt of a task, which is running."""
 
     store: SqliteStore
     recorder: Recorder
@@ -181,7 +181,7 @@ async def test_an_attempt_that_ends_after_a_pause_was_answered_leaves_the_task_p
     publish = attempt.files.publish
 
     async def publish_and_be_paused(*order: Any) -> None:
-        await publish(*order)  # its worker was taken for dead, and nobody could stop it
+        await publish(*order)  # as if the worker had been taken for dead, so that nobody could stop it
         await attempt.recorder.record(attempt.task_id, Paused())
 
     monkeypatch.setattr(attempt.files, "publish", publish_and_be_paused)
@@ -245,12 +245,13 @@ async def test_room_that_an_attempt_of_before_has_missed_is_not_waited_for(attem
     attempt.child.say(SpaceNeeded(needs=9 * MIB))
     await run(attempt)
     attempt.disk.bytes = 20 * MIB
-    attempt.child.say(SpaceNeeded(needs=MIB), DownloadStarted())  # its source has another film by now
+    attempt.child.say(SpaceNeeded(needs=MIB), DownloadStarted())  # the source has another film by now
     running = asyncio.create_task(run(attempt))
     await attempt.reached(Stage.DOWNLOAD)
     running.cancel()
     await asyncio.wait([running])
-    await attempt.recorder.record(attempt.task_id, Requeued(because="disk_full"))  # as the disk's watch does
+    # The disk watch records this.
+    await attempt.recorder.record(attempt.task_id, Requeued(because="disk_full"))
     attempt.disk.bytes = 5 * MIB
     attempt.child.say(SpaceNeeded(needs=MIB), DownloadStarted(), Produced(files={"video": VIDEO}))
     done = await run(attempt)
@@ -289,7 +290,9 @@ async def test_what_a_child_learns_of_a_player_is_kept_for_the_next(attempt: Att
 
 
 async def publishing(attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Have the attempt get as far as its last step, which is made when the event is set."""
+    """Let the attempt come to its last step, publishing the files; it goes on when the returned event is
+    set.
+    """
     publish, about_to, go = attempt.files.publish, asyncio.Event(), asyncio.Event()
 
     async def wait(*arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""How often the disk and the data directory are looked at."""
+"""How often the disk watch checks the disk and the data directory."""
 
 import asyncio
 from pathlib import Path
@@ -12,11 +12,11 @@ from server.tasks import janitor
 from server.tasks.disk_space import Disk, Reserve
 from server.tasks.janitor import DiskWatch
 
-QUICK, NEVER = 0.01, 600.0  # seconds
+QUICK, NEVER = 0.01, 600.0  # seconds between two checks
 
 
 class Rig:
-    """A watch of `folder` that counts its looks; `running` has the tasks that run."""
+    """A watch of `folder` that counts its checks; `running` has the tasks that run."""
 
     def __init__(self, folder: Path) -> None:
         self.looks = 0
@@ -61,7 +61,7 @@ async def test_while_nothing_runs_the_watch_rests_until_an_attempt_begins(
         await rig.rests()
         rig.trouble = "gone"
         rig.reserve.begun.set()
-        await rig.looks_again()  # until it is in order again
+        await rig.looks_again()  # it checks often until the folder is in order again
         rig.trouble = None
         await rig.rests()
 

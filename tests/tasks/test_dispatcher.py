@@ -83,7 +83,7 @@ async def test_a_list_is_read_beside_what_downloads_but_not_while_the_queue_is_p
         scene.attempts.end("a", DONE)
         await scene.attempts.have_begun_together("a", "b", "c", "d")
         await scene.queue("e", playlist=True)
-        scene.attempts.end("b", DONE)  # no download wants its place
+        scene.attempts.end("b", DONE)  # no waiting download takes the free slot
         await scene.attempts.have_begun_together("a", "b", "c", "d", "e")
 
 
@@ -200,7 +200,7 @@ async def test_a_retry_while_its_attempt_still_ends_gets_another(open_scene: Ope
     async with open_scene(per_host=1) as scene:
         await scene.queue("a")
         await scene.attempts.have_begun("a")
-        await scene.record("a", Failed(code="internal"))  # the attempt does not know yet
+        await scene.record("a", Failed(code="internal"))  # the attempt has not noticed this yet
         await scene.record("a", Retried())
         scene.attempts.end("a", None)
         await scene.attempts.have_begun("a", "a")
@@ -210,7 +210,7 @@ async def test_a_withdrawal_wins_over_an_attempt_that_just_ended(open_scene: Ope
     async with open_scene() as scene:
         await scene.queue("a")
         await scene.attempts.have_begun("a")
-        scene.attempts.end("a", Requeued())  # it would begin again in the next moment
+        scene.attempts.end("a", Requeued())  # the attempt would be repeated at once
         await withdrawn(scene, "a")
         begun = len(scene.attempts.begun)
         await scene.queue("b")
@@ -319,7 +319,7 @@ async def test_while_nothing_may_begin_a_started_task_waits_as_well(open_scene: 
         task = await scene.queue("a")
         await scene.queue("b")
         await scene.dispatcher.start(task)
-        await withdrawn(scene, "b")  # which takes longer than a beginning would
+        await withdrawn(scene, "b")  # takes longer than a start of the task would
         assert scene.attempts.begun == []
         await scene.dispatcher.resume()
         await scene.attempts.have_begun("a")
@@ -330,7 +330,7 @@ async def test_while_held_nothing_begins(open_scene: OpenScene) -> None:
         scene.dispatcher.hold()
         await scene.queue("a")
         await scene.queue("b")
-        await withdrawn(scene, "a")  # which takes longer than a beginning would
+        await withdrawn(scene, "a")  # takes longer than a start of the task would
         assert scene.attempts.begun == []
         scene.dispatcher.release()
         await scene.attempts.have_begun("b")
@@ -358,7 +358,7 @@ async def test_while_the_queue_is_paused_nothing_begins_and_what_runs_goes_on(
         assert await scene.dispatcher.is_paused()
         scene.attempts.end("a", Requeued(because="next_attempt"))
         await scene.queue("d", "other.test")
-        await withdrawn(scene, "b")  # which takes longer than a beginning would
+        await withdrawn(scene, "b")  # takes longer than a start of the task would
         assert scene.attempts.begun == ["a"]
         assert (await scene.store.get("c")).status.stage is Stage.QUEUED
         await scene.dispatcher.resume()
@@ -392,7 +392,7 @@ async def test_a_pause_outlasts_a_restart(open_scene: OpenScene) -> None:
         await scene.attempts.have_begun("a")
         scene.attempts.end("a", DONE)
         await scene.dispatcher.pause()
-        async with asyncio.timeout(WITHIN):  # else "a" would go on after the restart
+        async with asyncio.timeout(WITHIN):  # otherwise "a" would go on after the restart
             while not (await scene.store.get("a")).status.stage.is_final:
                 await asyncio.sleep(0.01)
     async with open_scene() as scene:
@@ -457,7 +457,7 @@ async def test_who_drains_begins_nothing_and_waits_for_the_end_of_what_runs(open
         await scene.queue("b")
         draining = asyncio.create_task(scene.dispatcher.drain())
         await scene.queue("c")
-        await withdrawn(scene, "b")  # which takes longer than a beginning would
+        await withdrawn(scene, "b")  # takes longer than a start of the task would
         scene.dispatcher.release()
         assert not draining.done()
         scene.attempts.end("a", DONE)
@@ -488,7 +488,8 @@ async def test_who_finishes_a_task_waits_for_the_end_of_its_attempt(open_scene: 
         scene.attempts.end("a", DONE)
         async with asyncio.timeout(WITHIN):
             await finishing
-            await scene.dispatcher.finish("a")  # nothing runs: nobody is told, nothing is waited for
+            # No attempt runs: nobody is told to finish, and the call returns.
+            await scene.dispatcher.finish("a")
         assert scene.attempts.told == ["a"]
 
 
@@ -547,7 +548,8 @@ async def test_people_take_turns_and_begin_no_more_than_their_share(open_scene: 
         await scene.queue("b1", owner="bob")
         await scene.attempts.have_begun_together("a1", "a2")
         scene.attempts.end("a1", DONE)
-        await scene.attempts.have_begun_together("a1", "a2", "b1")  # one of anna's runs, none of bob's
+        # Bob has none running, so his task goes before a second one of anna.
+        await scene.attempts.have_begun_together("a1", "a2", "b1")
         shares.change({"anna": 1}, take_turns=True)
         scene.attempts.end("b1", DONE)
         with pytest.raises(OverLimit) as refused:
@@ -557,7 +559,8 @@ async def test_people_take_turns_and_begin_no_more_than_their_share(open_scene: 
         await scene.attempts.have_begun_together("a1", "a2", "b1", "c1")
         scene.attempts.end("c1", DONE)
         await scene.dispatcher.check_room_to_start("bob")
-        shares.change({"anna": 2}, take_turns=True)  # at once, without another sign
+        # Takes effect at once, without another change of the queue.
+        shares.change({"anna": 2}, take_turns=True)
         await scene.attempts.have_begun_together("a1", "a2", "b1", "c1", "a3")
 
 

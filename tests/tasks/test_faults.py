@@ -60,7 +60,7 @@ def request(site: Site, path: str = "/1mb.mp4") -> ProcessRequest:
 
 
 async def reached(opened: Backend, task_id: str, *stages: Stage) -> TaskStatus:
-    until = time.monotonic() + 20  # no timer of the event loop, whose clock a test may set
+    until = time.monotonic() + 20  # real time: a test may replace the clock of the event loop
     while (status := await opened.kernel.tasks.status(task_id)).stage not in stages:
         assert time.monotonic() < until, status
         await asyncio.sleep(0.01)
@@ -68,7 +68,7 @@ async def reached(opened: Backend, task_id: str, *stages: Stage) -> TaskStatus:
 
 
 class Once:
-    """A coroutine method that fails as often as is wanted before it works."""
+    """A coroutine method that fails so many times before it works."""
 
     def __init__(self, original: Callable[..., Awaitable[Any]], error: Exception, times: int) -> None:
         self._original, self._error, self.left = original, error, times
@@ -88,7 +88,7 @@ def _pid(fork_server: ForkServer) -> int | None:
 
 
 def heard(monkeypatch: Patch) -> list[str]:
-    """What fork servers say from now on, by the names of the events."""
+    """Collect the names of the messages that fork servers send from now on."""
     events: list[str] = []
 
     def hear(self: ForkServer, message: dict[str, object]) -> None:
@@ -231,7 +231,7 @@ async def test_a_download_goes_on_if_its_cancel_is_not_saved_and_the_store_canno
 
 
 def store_that_goes_away_after(monkeypatch: Patch, when: Callable[[TaskStatus], bool]) -> Once:
-    """All reads fail as soon as a status for which `when` is true was saved, or was not."""
+    """Let all reads fail after the attempt to save a status for which `when` is true."""
     monkeypatch.setattr("server.tasks.dispatcher.RETRY_WHILE_STORE_UNAVAILABLE", 0.01)
     away, save = Once(SqliteStore.get, StorageFailed(), times=0), SqliteStore.save
 
@@ -289,7 +289,9 @@ async def test_a_start_that_finds_no_room_is_one_clear_line(
 
 
 class Scripted:
-    """Says the same to all attempts: each goes on where the last has stopped to listen."""
+    """A child that sends the same messages in all attempts: each attempt goes on where the last one stopped
+    reading.
+    """
 
     def __init__(self) -> None:
         self._said = asyncio.Queue[bytes]()
@@ -303,8 +305,8 @@ class Scripted:
         self._said.put_nowait(b"")
 
     async def has_been_heard(self) -> None:
-        """Return when all that was said is dealt with, and the attempt waits for more."""
-        until = time.monotonic() + 20  # as in `reached`
+        """Return when all messages were handled, and the attempt waits for more."""
+        until = time.monotonic() + 20  # real time, as in `reached`
         while not self._is_heard:
             assert time.monotonic() < until
             await asyncio.sleep(0.01)
@@ -324,7 +326,7 @@ class Scripted:
 
 @pytest.fixture
 async def child(monkeypatch: Patch) -> Scripted:
-    """The child of all attempts."""
+    """Let all attempts have this child."""
     scripted = Scripted()
 
     async def start(*_: object) -> Scripted:
@@ -338,7 +340,9 @@ async def child(monkeypatch: Patch) -> Scripted:
 async def test_an_attempt_outlasts_a_standstill_of_the_server(
     child: Scripted, tmp_path: Path, monkeypatch: Patch, when: str
 ) -> None:
-    """Its timers are overdue when it wakes, and in all that time few bytes have come."""
+    """The timers of the attempt are overdue when the server wakes, and few bytes have come in all that
+    time.
+    """
     loop, stood_still, save = asyncio.get_running_loop(), 0.0, SqliteStore.save
     monkeypatch.setattr(loop, "time", lambda: time.monotonic() + stood_still)
 
@@ -357,7 +361,7 @@ async def test_an_attempt_outlasts_a_standstill_of_the_server(
         await reached(opened, task_id, Stage.DOWNLOAD)
         await child.has_been_heard()
         stood_still = 200.0
-        await asyncio.sleep(0.01)  # what is overdue comes first
+        await asyncio.sleep(0.01)  # lets the overdue timers run first
         child.say(Progress(progress=21, downloaded_bytes=1))
         child.say(Broken(code="drm_protected"))
         ended = await reached(opened, task_id, Stage.FAILED)
@@ -367,7 +371,7 @@ async def test_an_attempt_outlasts_a_standstill_of_the_server(
 async def test_the_end_of_an_attempt_that_was_perhaps_saved_is_published_and_counts_once(
     child: Scripted, tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    """The database saves it, and goes away before it can say so."""
+    """The database saves the status, and goes away before it answers."""
     monkeypatch.setattr(recorder, "RETRY_WHILE_STORE_UNAVAILABLE", 0.01)
     original, saved, watcher = SqliteStore.save, list[TaskStatus](), Watcher()
 
@@ -394,7 +398,9 @@ async def test_the_end_of_an_attempt_that_was_perhaps_saved_is_published_and_cou
 async def test_a_recording_that_is_to_be_finished_is_finished_by_the_next_child(
     child: Scripted, tmp_path: Path
 ) -> None:
-    """The child is lost while it puts the pieces together, and the client has gone."""
+    """The child is lost while it joins the pieces of the recording, and the client that asked for the end has
+    gone.
+    """
     async with asyncio.timeout(20), backend(tmp_path) as opened:
         task_id = (
             await accept(opened.kernel.tasks, ProcessRequest(url="http://127.0.0.9:9/", live="record"))
@@ -424,7 +430,7 @@ async def test_a_recording_that_is_to_be_finished_is_finished_by_the_next_child(
 async def test_a_cancel_while_the_files_are_published_comes_too_late(
     site: Site, tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    """Else a cancelled task would have finished files that nobody can see."""
+    """Otherwise a cancelled task would have finished files that nobody can see."""
     publishing, go = asyncio.Event(), asyncio.Event()
 
     async def publish(*args: Any) -> Any:
@@ -448,7 +454,7 @@ async def test_a_cancel_while_the_files_are_published_comes_too_late(
 async def test_a_task_that_is_submitted_while_its_last_attempt_tidies_up_is_not_forgotten(
     site: Site, tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    """The retry comes between the last word of the attempt and its end."""
+    """The retry comes between the last event of the attempt and its end."""
     failed, go = asyncio.Event(), asyncio.Event()
 
     async def run_and_linger(self: Runner, task_id: str, *others: Any) -> Any:
@@ -470,7 +476,7 @@ async def test_a_task_that_is_submitted_while_its_last_attempt_tidies_up_is_not_
 
 @pytest.mark.wide
 async def test_a_child_belongs_to_the_fork_server_that_started_it(tmp_path: Path, monkeypatch: Patch) -> None:
-    """The fork server dies, and its successor gets warm, while the log of the job is opened."""
+    """While the log of the job is opened, the fork server dies and its successor becomes warm."""
     tools, replaced = find_tools(), threading.Event()
 
     def open_late(path: Path) -> IO[bytes]:
@@ -486,7 +492,7 @@ async def test_a_child_belongs_to_the_fork_server_that_started_it(tmp_path: Path
         first = fork_server.ready.pid
         monkeypatch.setattr(children, "_open_log", open_late)
         job = download_job(tmp_path / "work")
-        with locked(tmp_path / "work.lock"):  # so the child waits
+        with locked(tmp_path / "work.lock"):  # a lock that the child waits for
             starting = asyncio.create_task(fork_server.start("a", job, tmp_path / "log"))
             while _pid(fork_server) in (None, first):
                 await asyncio.sleep(0.01)
@@ -511,7 +517,7 @@ async def test_a_word_that_was_cut_off_is_none(tmp_path: Path) -> None:
 
 
 async def test_a_child_that_the_server_gave_up_gets_no_more_of_a_long_job(tmp_path: Path) -> None:
-    """A fork server that was stopped may start the child later, when the task may be deleted."""
+    """A fork server that was suspended may start the child later, when the task may be deleted already."""
     ours, theirs = socket.socketpair()
     child = children.Child(ForkServer(None, None), "a")
     with theirs:
@@ -538,11 +544,12 @@ async def test_a_fork_server_that_hangs_is_replaced(monkeypatch: Patch) -> None:
         first = fork_server.ready.pid
         while answers.count("pong") < 3:
             await asyncio.sleep(0.01)
-        assert _pid(fork_server) == first  # one that answers stays
+        assert _pid(fork_server) == first  # a fork server that answers pings is kept
         with monkeypatch.context() as patch:
             patch.setattr(children, "PING_ANSWERED_WITHIN", 1.0)
             asked = answers.count("pong")
-            while answers.count("pong") < asked + 2:  # what is asked from here on has that time alone
+            # Pings from here on have to be answered within that second.
+            while answers.count("pong") < asked + 2:
                 await asyncio.sleep(0.01)
             os.kill(first, signal.SIGSTOP)
             while psutil.pid_exists(first):
@@ -561,7 +568,7 @@ async def test_a_fork_server_that_hangs_while_it_warms_is_replaced(monkeypatch: 
         started[0].suspend()
         while started[0].is_running():
             await asyncio.sleep(0.01)
-        monkeypatch.setattr(children, "WARM_WITHIN", 20.0)  # before the next one starts
+        monkeypatch.setattr(children, "WARM_WITHIN", 20.0)  # long enough for the next fork server to start
         await fork_server.warm()
         assert _pid(fork_server) != started[0].pid
 
@@ -617,11 +624,13 @@ async def test_a_program_that_was_killed_counts_like_a_child_that_was_lost() -> 
     assert getattr(again, "counts_as_lost", False)
 
 
-# --- what is looked after ---
+# --- background work ---
 
 
 async def test_retention_outlasts_what_goes_wrong(site: Site, tmp_path: Path, monkeypatch: Patch) -> None:
-    """A full disk takes no mark; a file that cannot be deleted stops no other task's removal."""
+    """A task cannot be marked on a full disk; a file that cannot be deleted stops the removal of no other
+    task.
+    """
     monkeypatch.setattr(janitor, "CHECK_EXPIRED_EVERY", 0.02)
     async with backend(tmp_path) as opened:
         tasks = [await accept(opened.kernel.tasks, request(site, "/video.mp4")) for _ in range(2)]
@@ -631,12 +640,13 @@ async def test_retention_outlasts_what_goes_wrong(site: Site, tmp_path: Path, mo
     monkeypatch.setattr(SqliteStore, "mark_expired", full.method())
     stuck = Once(LocalFiles.remove, OSError(errno.EIO, "Input/output error"), times=1)
     monkeypatch.setattr(LocalFiles, "remove", stuck.method())
-    await asyncio.sleep(1.1)  # ends are stored in whole seconds
+    await asyncio.sleep(1.1)  # the end of a task is stored in whole seconds
     async with asyncio.timeout(20), backend(tmp_path, retention_hours=0.0001):
         while len(list((tmp_path / "data" / "files").iterdir())) > 1:
             await asyncio.sleep(0.01)
     assert (full.left, stuck.left) == (0, 0)
-    async with asyncio.timeout(20), backend(tmp_path):  # the next run finishes what was begun
+    # The next server finishes the removals that have begun.
+    async with asyncio.timeout(20), backend(tmp_path):
         while list((tmp_path / "data" / "files").iterdir()):
             await asyncio.sleep(0.01)
 
@@ -712,7 +722,7 @@ async def test_of_many_deletions_those_whose_files_stay_can_be_repeated(
 @pytest.mark.parametrize("step", ["files", "rows"])
 async def test_the_next_start_finishes_many_deletions(tmp_path: Path, monkeypatch: Patch, step: str) -> None:
     async def die(*_: object) -> None:
-        raise StorageFailed  # whatever comes after it is not reached any more
+        raise StorageFailed  # as if the server died here: later steps are not reached
 
     async with backend(tmp_path) as opened:
         tasks = opened.kernel.tasks
@@ -746,7 +756,7 @@ async def test_a_removal_that_was_left_over_waits_for_whoever_acts_on_the_task(t
 
 
 async def accept_many(tasks: Tasks, count: int) -> list[str]:
-    """The ids of new tasks, which wait."""
+    """Accept tasks that wait; return their ids."""
     accepted = await tasks.accept([RequestedTask(waiting())] * count)
     return [each.status.task_id for each in accepted if isinstance(each, Accepted)]
 

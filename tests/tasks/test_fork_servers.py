@@ -1,4 +1,4 @@
-"""Which yt-dlp jobs run on, while others are chosen, given up, or on their way."""
+"""Which release of yt-dlp jobs run on, while other releases are chosen, rejected, or installed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +18,7 @@ from server.tasks.yt_dlp_releases import Releases, State, installed
 from tests.fakes.yt_dlp_index import NEWER, NEWEST, NO_IMPORT, Change, lay_out
 from tests.service import command_of
 
-WITHIN = 60.0  # seconds, on a busy machine too
+WITHIN = 60.0  # seconds, enough for a busy machine
 Choose = Callable[..., None]
 
 
@@ -47,7 +47,9 @@ def runs_on(servers: ForkServers) -> str | None:
 
 
 def count(servers: ForkServers, *outcomes: JobOutcome | None, kind: str = "download") -> bool:
-    """Let jobs that were started on what is current come to that; whether the last one is to run again."""
+    """Let jobs on the current release end with these outcomes; return whether the last job is to run
+    again.
+    """
     again = False
     for number, outcome in enumerate(outcomes):
         servers._crashes.note_start(str(number), servers._switch.current, kind)
@@ -178,7 +180,8 @@ async def test_two_that_crash_at_once_are_compared_together(servers: ForkServers
 async def test_a_stop_during_a_comparison_leaves_no_process(
     tmp_path: Path, choose: Choose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(release_switch, "ForkServer", ForkServer)  # one that is lent outlives the test
+    # The real class: a lent fork server would outlive the test.
+    monkeypatch.setattr(release_switch, "ForkServer", ForkServer)
     before = psutil.Process().children()
     choose(NEWER)
     async with asyncio.timeout(WITHIN), ForkServers(None, None, tmp_path) as servers:

@@ -16,7 +16,7 @@ def numbered(task_id: str, revision: int) -> TaskStatus:
 
 
 class Woken(Watcher):
-    """Counts how often it was woken."""
+    """A watcher that counts how often it was woken."""
 
     def __init__(self) -> None:
         self.times = 0

@@ -1,4 +1,4 @@
-"""Work that rows ask for: what may end it, and when it is asked for anew."""
+"""Leased work: what ends it, and when the store is asked again for work that is due."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +11,7 @@ from server.core.errors import DatabaseBusy
 from server.tasks import leases
 from server.tasks.leases import LeasedWork
 
-NEVER = 3600.0  # seconds
+NEVER = 3600.0  # seconds until the next regular look, which the test does not reach
 
 
 async def until(over: asyncio.Event) -> None:
@@ -22,7 +22,9 @@ async def until(over: asyncio.Event) -> None:
 async def asked(
     work: LeasedWork, answer: Callable[[int], float | None], look_every: float
 ) -> AsyncIterator[asyncio.Queue[int]]:
-    """While the block runs, what is due is asked of `answer`; the queue has the number of each question."""
+    """Run the work while the block lasts. `answer` stands for the store; the queue gets the number of each
+    question to it.
+    """
     questions, count = asyncio.Queue[int](), 0
 
     async def begin_due() -> float | None:

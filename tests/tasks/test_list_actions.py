@@ -27,7 +27,9 @@ Payload = dict[str, Any]
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Until it is set, no more than the first entries of a list take what happened to that."""
+    """An event: until it is set, only the first entries of a list get the action on the list into their
+    rows.
+    """
     opened, behind = asyncio.Event(), SqliteStore.entries_behind
 
     async def later(self: SqliteStore, playlist_id: str, number: int, limit: int) -> Any:
@@ -47,14 +49,14 @@ async def opened(tmp_path: Path) -> AsyncIterator[Inside]:
 
 @asynccontextmanager
 async def held(tmp_path: Path) -> AsyncIterator[Inside]:
-    """A server that begins nothing."""
+    """A server with a paused queue."""
     async with inside(tmp_path) as opened:
         await opened.app[keys.TASKS].pause_queue()
         yield opened
 
 
 async def a_list(opened: Inside, count: int = ENTRIES) -> tuple[str, list[str]]:
-    """The id of a list that was read, and those of its entries, which are queued."""
+    """Make a list that was read; return its id, and those of its queued entries."""
     tasks = opened.app[keys.TASKS]
     recorder, submit = tasks._recorder, tasks._dispatcher.submit
     playlist_id = await opened.submit(url="http://127.0.0.9:9/list", playlist=True)
@@ -95,7 +97,7 @@ async def counts(opened: Inside) -> Counter[str]:
 
 
 async def listed(opened: Inside, **query: Any) -> list[Payload]:
-    """All pages."""
+    """Return the tasks of all pages of a listing."""
     found: list[Payload] = []
     while True:
         async with opened.client.get("/api/tasks", params={"limit": 200} | query) as answer:
@@ -182,7 +184,8 @@ async def test_what_earlier_releases_paused_with_its_list_goes_on_with_it(opened
     playlist_id, ids = await a_list(opened, 2)
     tasks = opened.app[keys.TASKS]
     await tasks._dispatcher.withdraw(*ids)
-    await tasks._recorder.record(ids[0], Paused(with_list=True))  # its row has no word of how
+    # As in a row that does not say what paused the entry.
+    await tasks._recorder.record(ids[0], Paused(with_list=True))
     await act(opened, playlist_id, "resume")
     assert await counts(opened) == {"download": 1, "queued": 2}
 
@@ -329,7 +332,7 @@ async def test_a_list_is_unknown_with_all_its_entries_at_once_and_their_files_go
         async with asyncio.timeout(30):
             while await opened.app[
                 keys.TASKS
-            ]._store.ids_removed():  # the start goes on with those that were marked
+            ]._store.ids_removed():  # the start finishes the deletion of the marked tasks
                 await asyncio.sleep(0.01)
         assert not (tmp_path / "data" / "files" / ids[-1]).exists()
 
@@ -337,7 +340,7 @@ async def test_a_list_is_unknown_with_all_its_entries_at_once_and_their_files_go
 async def test_a_list_and_its_entries_are_deleted_at_the_same_time(
     opened: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All entries of the first transaction are gone by the time it begins."""
+    """All entries of the first transaction are gone before the transaction begins."""
     playlist_id, ids = await a_list(opened, AT_ONCE)
     behind, done = SqliteStore.entries_behind, asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""What follows an attempt that did not end well; real attempts are in `test_sources` and `test_outages`."""
+"""What follows an attempt that failed; real attempts are in `test_sources` and `test_outages`."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -149,17 +149,19 @@ def test_lost_children_are_an_error_at_last_however_far_they_get() -> None:
     assert after_loss(status(lost_in_all=MAX_LOST_IN_ALL - 1, **further)) == Failed(code="worker_lost")
 
 
-# Once something has come.
+# --- failures after the first byte ---
 
 
 class Course:
-    """A task through its attempts, each of which begins with this."""
+    """A task through its attempts; `fields` are those of its first status."""
 
     def __init__(self, **fields: Any) -> None:
         self.status = status(**fields)
 
     def attempt(self, broken: Broken, got: int | None = None, lasted: float = 0) -> Event:
-        """What follows one that got so far, if anything came, and then broke."""
+        """Make an attempt that receives `got` bytes in all, if any, and then fails; return the event that
+        follows.
+        """
         self.status = apply(self.status, Started(), NOW).model_copy(update={"stage": Stage.DOWNLOAD})
         if got is not None:
             self.status = apply(self.status, Progress(progress=20, downloaded_bytes=got), NOW)

@@ -1,4 +1,4 @@
-"""What jobs learn of YouTube's players: what the server believes, and what the next job makes of it."""
+"""What jobs learn of YouTube's players: what the server accepts of it, and how the next job uses it."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ def numbered(number: int) -> Learned:
 
 
 def order_of(engine: Engine) -> list[int] | None:
-    """What yt-dlp knows of signatures with four characters."""
+    """Return what yt-dlp has cached for signatures of four characters."""
     known: list[int] | None = engine.get_info_extractor("Youtube")._load_player_data_from_cache(
         "sigfuncs", PLAYER, 4, use_disk_cache=True
     )
@@ -47,14 +47,14 @@ def order_of(engine: Engine) -> list[int] | None:
 
 
 def solve(engine: Engine) -> None:
-    """What yt-dlp does once it has run the player."""
+    """Cache the result as yt-dlp does after it has run the player."""
     extractor = engine.get_info_extractor("Youtube")
     extractor._store_player_data_to_cache([*ORDER], "sigfuncs", PLAYER, 4, use_disk_cache=True)
 
 
 @contextmanager
 def job(known: Mapping[str, Sequence[int]], said: list[dict[str, Any]]) -> Iterator[Engine]:
-    """Of a child that knows this, and notes what it says."""
+    """Open the engine of a child that starts with the cache `known`, and notes in `said` what it reports."""
     with Engine({"quiet": True}, Trail()) as engine:
         engine.cache = youtube.PlayerCache(known, lambda kind, **fields: said.append({"kind": kind} | fields))
         yield engine

@@ -1,4 +1,6 @@
-"""The operator's plugins for yt-dlp: found, tried, and given to jobs, whatever is wrong with some of them."""
+"""The operator's plugins for yt-dlp: they are found, tried and given to jobs, even if some of them are
+broken.
+"""
 
 import asyncio
 import json
@@ -22,7 +24,7 @@ from server.tasks.readiness import plugins_check
 from tests.plugins import SAMPLE, PluginFolder
 from tests.site import Site
 
-WITHIN = 60.0  # seconds, on a busy machine too
+WITHIN = 60.0  # seconds, enough for a busy machine
 REPLACING = """
 from yt_dlp.extractor.{module} import {name}
 
@@ -84,7 +86,7 @@ for path, how in ((here / "new.txt", "w"), ({secret!r}, "r"), ({new!r}, "w")):
 
 
 class Rig:
-    """Jobs on a real fork server, with the plugins of `folder`."""
+    """Runs jobs on a real fork server, with the plugins of `folder`."""
 
     def __init__(self, servers: ForkServers, folder: PluginFolder, jobs: JobMaker, scratch: Path) -> None:
         self.servers, self.folder = servers, folder
@@ -97,7 +99,7 @@ class Rig:
         return found
 
     async def run(self, url: str) -> dict[str, Any]:
-        """The last event of a job that reads a link."""
+        """Run a job that reads a link; return its last event."""
         name = f"job-{len(list(self._scratch.iterdir()))}"
         directory = self._scratch / name
         request = ProcessRequest(url=url)
@@ -171,7 +173,7 @@ async def test_a_broken_plugin_costs_one_line_and_none_of_the_others(
 
 
 async def test_a_plugin_that_hangs_is_left_when_its_time_is_up(rig: Rig) -> None:
-    assert (await rig.found()).broken == [NONE]  # so that no trial is under way
+    assert (await rig.found()).broken == [NONE]  # waits until no trial of plugins is under way
     rig.folder.write("hangs", HANGS)
     assert (await rig.found()).broken == ["hangs: it takes more than 10 s to load"]
 
@@ -229,7 +231,7 @@ async def test_what_has_not_changed_is_tried_once(rig: Rig, site: Site) -> None:
 async def test_one_that_hung_is_tried_again_while_nobody_waits(
     rig: Rig, site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What it looks at is no part of the folder: for the service nothing has changed."""
+    """The cause is a file outside of the folder, so for the service nothing has changed."""
     monkeypatch.setattr(under_test, "RETRY_AFTER", 0.0)
     hidden = rig.folder.path / "sample" / "slow.txt"
     rig.folder.write("sample", SLOW.format(hidden=str(hidden)) + SAMPLE)
@@ -282,7 +284,9 @@ async def test_an_extractor_that_fails_when_it_is_asked_keeps_nobody_from_anothe
 
 
 async def test_a_plugin_is_in_the_sandbox(rig: Rig, site: Site, tmp_path: Path) -> None:
-    """It reads its own folder, writes nothing there, and reaches nothing else; nor does a link out of it."""
+    """The plugin reads its own folder, writes nothing there, and reaches no other file, not even through a
+    link.
+    """
     secret = tmp_path / "secret.py"
     secret.write_text("x = 1")
     mine = rig.folder.write("sample", SAMPLE)

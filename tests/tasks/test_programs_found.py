@@ -1,4 +1,4 @@
-"""Which ffmpeg children get."""
+"""Which ffmpeg the service gives to children."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from server.tasks.programs_found import bundled_ffmpeg, find_tools
 
 @pytest.fixture
 def systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An ffmpeg of the system, which is found on the `PATH` first."""
+    """An ffmpeg of the system, which comes first on the `PATH`."""
     program = tmp_path / "ffmpeg"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o700)

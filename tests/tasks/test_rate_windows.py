@@ -1,4 +1,6 @@
-"""`downloads.rate_windows`: which rate holds at which hour, and what becomes of what may fetch nothing."""
+"""`downloads.rate_windows`: which rate holds at which hour, and what happens to downloads while the rate is
+0.
+"""
 
 import asyncio
 import itertools
@@ -43,7 +45,7 @@ def at(text: str) -> datetime:
         ("2026-01-31 07:00:00", MIB),
         ("2026-01-31 21:59:59", MIB),
         ("2026-01-31 22:00:00", 0),
-        ("2026-01-31 23:30:00", 0),  # over midnight
+        ("2026-01-31 23:30:00", 0),  # the window goes over midnight
         ("2026-01-31 01:29:59", 0),
         ("2026-01-31 01:30:00", 7),
         ("2026-07-31 06:00:00", MIB),  # summer time
@@ -64,7 +66,7 @@ def test_a_whole_day_is_one_at_every_moment_of_a_night_that_is_shorter_or_longer
 
 
 def minutes_of(window: tuple[str, str, int], night: str) -> list[str]:
-    """In UTC, when it begins and ends in a night."""
+    """Return when a window begins and ends in a night, in UTC."""
     hours = Hours(settings(window, rate_limit=7))
     moments = [at(night) + timedelta(minutes=each) for each in range(-120, 300)]
     pairs = itertools.pairwise(moments)
@@ -101,7 +103,7 @@ def test_when_it_goes_on_is_known_in_the_hours_of_summer_time_too() -> None:
 
 
 class Told:
-    """In the place of a runner."""
+    """Stands for a runner, and notes the rates that it is told."""
 
     def __init__(self) -> None:
         self.rates: list[Any] = []
@@ -123,7 +125,7 @@ async def test_a_clock_that_jumps_is_followed_at_the_next_look() -> None:
     assert told.rates == [held, (50, None), (None, None), held]
 
 
-# A download that is held.
+# --- a download that is held ---
 
 
 @pytest.mark.wide
@@ -137,7 +139,7 @@ async def test_a_download_that_is_held_stays_where_it_is_and_goes_on(
         ("13:00", "14:00", 0),
         ("14:00", "15:00", 100 * MIB),
         zone="UTC",
-        rate_limit=500_000,  # so much time to be held before all is there
+        rate_limit=500_000,  # slow enough for the window to begin before the end of the download
         min_free_disk=0,
         allowed_private_hosts=("127.0.0.1",),
         stall_timeout=5,
@@ -152,7 +154,7 @@ async def test_a_download_that_is_held_stays_where_it_is_and_goes_on(
             await asyncio.sleep(0.01)
         assert (status["stage"], status["not_before"]) == (Stage.DOWNLOAD, "2026-01-31T14:00:00Z")
         assert not {"speed", "eta"} & status.keys()
-        await asyncio.sleep(seconds)  # the longer one is more than a stall may be
+        await asyncio.sleep(seconds)  # the longer time exceeds the stall timeout
         held = await server.status(task_id)
         now = at("2026-01-31 14:00")
         done = await server.reached(task_id, "completed")
@@ -165,7 +167,7 @@ async def test_a_download_that_is_held_stays_where_it_is_and_goes_on(
 async def test_a_source_that_hangs_up_on_a_held_download_is_asked_for_the_rest(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
-    """The bytes that were on their way are followed by the end of the connection."""
+    """Bytes that were already sent still come, and then the end of the connection."""
     begun = jobs.begin(
         tmp_path / "t", site.url("/8mb.mp4?cut=4000000"), outputs=["video"], rate_limit=4_000_000
     )

@@ -1,4 +1,4 @@
-"""What `/readyz` says: in the reader's language, and nothing of where things lie on the server."""
+"""What `/readyz` says: it uses the reader's language, and names no paths of the server."""
 
 import asyncio
 import re

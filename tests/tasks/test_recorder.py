@@ -1,4 +1,4 @@
-"""A status that was perhaps saved, as the answer was lost with the database."""
+"""A status that may have been saved: the database went away before it answered."""
 
 import asyncio
 from dataclasses import replace
@@ -65,7 +65,7 @@ async def test_a_commit_that_shows_only_later_is_published_and_counts_once(
 
     async def save(store: SqliteStore, status: TaskStatus) -> bool:
         nonlocal left
-        if left:  # who writes the same row waits for the commit
+        if left:  # another writer of the same row waits for the commit
             await show(store)
         if under_way or status.stage is Stage.INFO:
             return await original_save(store, status)

@@ -1,4 +1,4 @@
-"""What can be done about a failure: what is offered, and who may ask for it.
+"""Remedies: which ones a failure offers, and who may use them.
 
 What each remedy does to real downloads is in `test_repairs`.
 """
@@ -34,7 +34,7 @@ NOW = datetime(2026, 1, 31, 8, tzinfo=UTC)
 
 
 def failed(code: str, height: int | None = None, **asked: Any) -> Task:
-    """A task that ended like this."""
+    """Return a task that failed with `code`."""
     task = new_task(**asked)
     status = task.status.model_copy(update={"video_info": VideoInfo(height=height)})
     status = apply(apply(status, Started(), NOW), Failed(code=code), NOW)
@@ -42,7 +42,7 @@ def failed(code: str, height: int | None = None, **asked: Any) -> Task:
 
 
 def repaired(task: Task, name: str) -> Task:
-    """The task after that remedy, and after it failed once more in the same way."""
+    """Return the task after the remedy `name`, and after it failed once more with the same code."""
     event = event_of(name, task)
     assert event
     code = task.status.error_code
@@ -53,7 +53,7 @@ def repaired(task: Task, name: str) -> Task:
     return Task(task.request, with_remedies(ended, after.effective_request))
 
 
-# What is offered.
+# --- which remedies are offered ---
 
 
 def test_the_table_knows_only_codes_and_remedies_that_exist() -> None:
@@ -67,7 +67,7 @@ def test_the_table_knows_only_codes_and_remedies_that_exist() -> None:
 
 
 def test_where_cookies_are_a_remedy_those_that_were_refused_are_to_be_renewed() -> None:
-    """But where the cookies are missing, or may have nothing to do with the failure."""
+    """Exceptions are failures where cookies are missing, or where they may not be the cause."""
     other_hints = {"cookies_missing", "redirect_loop", "unavailable", "unsupported_url"}
     with_cookies = {code for code, names in OF_CODE.items() if "use_cookies" in names}
     differ = with_cookies ^ (next_attempt._WANTS_A_LOG_IN | other_hints)
@@ -100,7 +100,7 @@ def test_each_is_tried_on_a_task_that_it_repairs() -> None:
 
 
 def expanded(row: str) -> Iterator[str]:
-    """The codes of a row, in which a range of statuses stands for all of them."""
+    """Yield the error codes in a row of the guide; a range of statuses stands for all codes in it."""
     for first, last in re.findall(r"`http_(\d{3})` to `http_(\d{3})`", row):
         yield from (f"http_{status}" for status in range(int(first), int(last) + 1))
     yield from re.findall(r"`(\w+)`", row)
@@ -313,7 +313,7 @@ def test_who_is_tried_again_later_says_when() -> None:
     )
 
 
-# Who may ask for it, and what is answered.
+# --- who may use a remedy, and what is answered ---
 
 
 @pytest.fixture
@@ -323,7 +323,7 @@ async def opened(tmp_path: Path) -> AsyncIterator[Inside]:
 
 
 async def broken(opened: Inside, code: str, **fields: Any) -> str:
-    """A new task that has failed like this."""
+    """Make a task that has failed with `code`; return its id."""
     task_id = await opened.submit(**fields)
     await opened.app[keys.TASKS]._recorder.record(task_id, Failed(code=code))
     return task_id

@@ -29,9 +29,9 @@ from tests.jobs import download_job
 from tests.plugins import SAMPLE, PluginFolder
 from tests.site import Site
 
-WITHIN = 60.0  # seconds, on a busy machine too
-AT_ONCE = 0.001  # seconds without work
-LINK = "http://127.0.0.1:9/nothing"  # where nobody listens
+WITHIN = 60.0  # seconds, enough for a busy machine
+AT_ONCE = 0.001  # seconds without work after which the fork server sleeps
+LINK = "http://127.0.0.1:9/nothing"  # a link at which no server listens
 
 
 async def asleep(servers: ForkServer | ForkServers) -> None:
@@ -50,7 +50,7 @@ async def server() -> AsyncIterator[ForkServer]:
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Inside]:
-    """Its fork server sleeps."""
+    """A service whose fork server is asleep."""
     downloads = DownloadSettings(
         sleep_after=AT_ONCE, min_free_disk=0, retries=0, allowed_private_hosts=("127.0.0.1",)
     )
@@ -78,9 +78,10 @@ async def test_its_process_is_gone_and_what_it_said_of_itself_is_kept(server: Fo
 @pytest.mark.wide
 async def test_a_job_that_runs_keeps_it_awake(server: ForkServer, tmp_path: Path) -> None:
     job = download_job(tmp_path / "work")
-    with locked(tmp_path / "work.lock"):  # so the child waits
+    with locked(tmp_path / "work.lock"):  # a lock that the child waits for
         async with asyncio.timeout(WITHIN):
-            child = await server.start("a", job, tmp_path / "log")  # nobody has woken it
+            # No request has woken the fork server before.
+            child = await server.start("a", job, tmp_path / "log")
             await asyncio.sleep(20 * AT_ONCE)
             assert not child.exited.done()
             assert not server.is_asleep
@@ -196,7 +197,7 @@ async def test_what_comes_before_work_wakes_it(
 ) -> None:
     woken = asyncio.create_task(servers_of(service)._switch.current.server._awake.wait())
     async with service.client.request(method, path, json=body) as answer:
-        await answer.read()  # also what is refused afterwards has waited for nothing
+        await answer.read()  # a request that is refused later has also not waited for the fork server
     async with asyncio.timeout(WITHIN):
         await woken
 

@@ -1,4 +1,4 @@
-"""When a source sends so little that it is not waited for."""
+"""When a source sends so slowly that its download is given up."""
 
 from server.tasks.runner import LEAST_BYTES, SLOW_FOR, SourceSpeed
 

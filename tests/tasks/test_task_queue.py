@@ -58,7 +58,7 @@ def test_nothing_is_kept_of_a_host_whose_tasks_are_gone() -> None:
 
 
 def turns(queue: Queue, running: Counter[str | None], most: dict[str, int]) -> list[str]:
-    """The order in which tasks begin, if none ends."""
+    """Return the order in which tasks begin, if none of them ends."""
     order = []
     while entry := queue.pop({}, 0, running, most):
         order.append(entry.task_id)

@@ -10,7 +10,7 @@ from server.cluster.shared_turns import open_turns
 from server.core.ports import Turns
 from server.tasks.dispatcher import LocalTurns
 
-WITHIN = 20  # seconds: longer than a turn is waited for, so that what hangs says so itself
+WITHIN = 20  # seconds: longer than a wait for a turn, so that a wait that hangs fails with its own message
 _END_ALL = b"""
     SELECT pg_terminate_backend(pid) FROM pg_locks
     WHERE locktype = 'advisory'
@@ -82,7 +82,7 @@ async def test_a_turn_is_nobody_elses_on_any_node(clean_database: str) -> None:
         async with asyncio.timeout(WITHIN):
             async with one.turn("a"):
                 acting = asyncio.create_task(act())
-                async with other.turn("b"):  # so the other node has asked for both
+                async with other.turn("b"):  # by now the other node has asked for both turns
                     pass
                 ended = True
             await acting
