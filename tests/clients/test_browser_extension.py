@@ -1,6 +1,7 @@
-"""The browser extension in a real Chromium, against the real service, and what the stores' linter says of it.
+"""The browser extension in a real Chromium, with the real service, and the verdict of the stores' linter.
 
-The extension is a copy that may already ask 127.0.0.1: nobody is there to answer Chromium's question.
+The extension is a copy with the permission for 127.0.0.1: in a test nobody can answer Chromium's question for
+it.
 """
 
 import asyncio
@@ -29,14 +30,16 @@ from tests.tools import npm_tool, without
 
 SOURCE = ROOT / "clients/browser"
 TOKEN = "right-token-0123456789"
-PATIENCE = 60  # seconds
+PATIENCE = 60  # seconds that a wait may take
 PATIENCE_MS = PATIENCE * 1000
 TABS = {"filter": [{"type": "tab", "exclude": False}]}
 Messages = dict[str, dict[str, Any]]
 
 
 class Extension:
-    """`desk` is the page of its options, which stays open: from there tests see what the browser shows."""
+    """The installed extension. `desk` is the page of its options, which stays open: through it tests ask the
+    browser what it shows.
+    """
 
     def __init__(self, context: BrowserContext, browser: CDPSession, number: str, desk: Page) -> None:
         self.context = context
@@ -45,7 +48,7 @@ class Extension:
         self.desk = desk
 
     async def set_up(self, server: str, token: str = TOKEN) -> str:
-        """What the options say after they were saved."""
+        """Fill in the options and save them; return what the page then says."""
         await self.desk.bring_to_front()
         await self.desk.fill("[name=server]", server)
         await self.desk.fill("[name=token]", token)
@@ -55,7 +58,7 @@ class Extension:
         return await output.inner_text()
 
     async def click(self, page: Page) -> None:
-        """On the extension's button, while `page` is shown."""
+        """Click on the extension's button, while `page` is shown."""
         await page.bring_to_front()
         found = (await self._browser.send("Target.getTargets", TABS))["targetInfos"]
         [tab] = [each for each in found if each["url"] == page.url]
@@ -63,7 +66,7 @@ class Extension:
         await self._browser.send("Extensions.triggerAction", asked)
 
     async def choose(self, item: dict[str, str], tab: dict[str, Any] | None = None) -> None:
-        """An item of a menu."""
+        """Choose an item of one of the extension's menus."""
         worker = self.context.service_workers[-1]
         await worker.evaluate("(event) => chrome.contextMenus.onClicked.dispatch(...event)", [item, tab])
 
@@ -72,15 +75,17 @@ class Extension:
         await self._until("chrome.action.getBadgeText({})", rf"{wanted}\Z", within)
 
     async def tooltip(self, wanted: str) -> None:
-        """Return when it has `wanted`."""
+        """Return when the tooltip is `wanted`."""
         await self._until("chrome.action.getTitle({})", rf"(?s).*{re.escape(wanted)}", PATIENCE)
 
     async def shown(self, url: str) -> None:
-        """Return when that is in the tab that is in front."""
+        """Return when the front tab shows this address."""
         await self._until("chrome.tabs.query({active: true}).then(([{url}]) => url ?? '')", url, PATIENCE)
 
     async def desk_shown(self) -> None:
-        """Return when the options are in front. Chromium tells an extension no address of its own pages."""
+        """Return when the options are the front tab. Chromium tells no extension the address of its own
+        pages.
+        """
         await self._until(
             "chrome.tabs.getCurrent().then(({active}) => active ? 'shown' : '')", "shown", PATIENCE
         )
@@ -95,7 +100,7 @@ class Extension:
             raise AssertionError(f"{said!r} is not {wanted!r}") from None
 
     async def stop_worker(self) -> None:
-        """As Chromium does with one that is idle."""
+        """Stop the service worker, as Chromium does when it is idle."""
         targets = (await self._browser.send("Target.getTargets"))["targetInfos"]
         [worker] = [each["targetId"] for each in targets if each["type"] == "service_worker"]
         await self._browser.send("Target.closeTarget", {"targetId": worker})
@@ -129,7 +134,7 @@ async def opened(folder: Path, locale: str = "en-US") -> AsyncIterator[Extension
             if not context.service_workers:
                 await context.wait_for_event("serviceworker")
             [one] = (await browser.send("Extensions.getExtensions"))["extensions"]
-            async with asyncio.timeout(PATIENCE):  # it opens its options by itself
+            async with asyncio.timeout(PATIENCE):  # the extension opens its options when it is installed
                 while not (desks := [page for page in context.pages if page.url.endswith("/options.html")]):
                     await asyncio.sleep(0.05)
             extension = Extension(context, browser, one["id"], desks[0])
@@ -146,7 +151,7 @@ async def extension(tmp_path: Path) -> AsyncIterator[Extension]:
 
 @pytest.fixture
 async def locked(services: Services) -> AsyncIterator[Service]:
-    """A service with a token, which the client that a test asks it with has."""
+    """A service with a token, which its test client sends."""
     async with services.lend(CLIPWIRE_SERVER__TOKENS=f'["{TOKEN}"]') as service:
         service.client.headers["Authorization"] = f"Bearer {TOKEN}"
         yield service
@@ -165,9 +170,9 @@ async def tasks_of(service: Service) -> list[dict[str, Any]]:
 
 
 async def plays(page: Page) -> None:
-    """Return when the film in `page` does, once its button is pressed.
+    """Return when the film in `page` plays, after its button was pressed.
 
-    A browser may let no film begin by itself in a tab that nobody has touched.
+    A browser starts no film by itself in a tab that nobody has touched.
     """
     video = page.locator("#player video")
     await video.evaluate("(video) => video.play()")
@@ -303,7 +308,7 @@ async def test_a_wrong_address_is_said(extension: Extension, locked: Service, si
         (f"{other}/redirect?to={locked.url}/", "is not Clipwire"),
     ):
         assert said in await extension.set_up(typed), typed
-        await extension.desk.reload()  # what was said is gone
+        await extension.desk.reload()  # clears the message of the page
 
 
 @pytest.mark.wide
@@ -344,7 +349,7 @@ async def test_of_a_private_window_nothing_is_stored(
     link = film(site, "Quiet film")
     tab = {"url": link, "title": "A quiet title", "incognito": True}
     await extension.choose({"menuItemId": "send", "pageUrl": link}, tab)
-    await extension.tooltip("so send it again later")  # there is no server yet
+    await extension.tooltip("so send it again later")  # no server is configured yet
     await extension.set_up(locked.url)
     stored = "Promise.all([chrome.storage.local.get(), chrome.alarms.getAll()]).then(JSON.stringify)"
     before = await extension.desk.evaluate(stored)
@@ -368,7 +373,7 @@ async def test_of_a_private_window_nothing_is_stored(
 
 @pytest.mark.long
 async def test_what_is_typed_while_the_options_are_read_is_kept(extension: Extension) -> None:
-    """The settings are read a while after the page is there."""
+    """The page shows the stored settings a while after it has opened."""
     slowly = """
         const get = chrome.storage.local.get.bind(chrome.storage.local)
         chrome.storage.local.get = (name) => new Promise((done) => setTimeout(() => done(get(name)), 300))
@@ -437,7 +442,7 @@ async def test_one_that_is_stopped_while_it_sends_makes_no_second_task(
     heard, closed = asyncio.Event(), asyncio.Event()
 
     async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Passes the request on, and its answer to nobody."""
+        """Pass a request on to the service, and drop the answer."""
         head = await reader.readuntil(b"\r\n\r\n")
         if not head.startswith(b"POST /api/process"):
             writer.close()
@@ -527,5 +532,5 @@ def test_the_linter_of_extensions_has_no_complaint() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     said = json.loads(done.stdout)
     assert (done.returncode, said["errors"], said["notices"]) == (0, [], [])
-    # Chromium needs what Firefox passes over.
+    # Chromium needs this key of the manifest, and Firefox ignores it.
     assert [each["code"] for each in said["warnings"]] == ["BACKGROUND_SERVICE_WORKER_IGNORED"]

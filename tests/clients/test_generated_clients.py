@@ -1,4 +1,4 @@
-"""Clients that generators make from the API's description do the main job: submit, follow, download."""
+"""Clients that are generated from the API's description can submit, follow and download."""
 
 import asyncio
 import json
@@ -108,7 +108,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
 
 
 def make_python_client(description: Path, folder: Path) -> str:
-    """In `folder / "made"`; returns what the generator says."""
+    """Generate a client in `folder / "made"`; return the output of the generator."""
     (folder / "config.yml").write_text(CONFIG)
     generator = Path(sysconfig.get_path("scripts"), "openapi-python-client")
     options = ("--path", description, "--output-path", folder / "made", "--config", folder / "config.yml")
@@ -126,12 +126,12 @@ async def description(service: Service, tmp_path: Path) -> Path:
 @dataclass
 class JsonAnswer:
     operation: str
-    schema: str  # empty: the answer has none with a name
-    takes_json: bool  # or no body
+    schema: str  # the name of the answer's schema; empty if it has none
+    takes_json: bool  # whether the request has a JSON body
 
 
 def json_answers() -> dict[str, JsonAnswer]:
-    """By route."""
+    """Return the JSON answers of the description by route."""
     return {
         f"{method.upper()} {path}": JsonAnswer(
             operation["operationId"],
@@ -153,7 +153,7 @@ def test_every_answer_in_json_is_typed() -> None:
         for route, answer in json_answers().items()
         if not schemas.get(answer.schema, {}).get("properties")
     }
-    # What these answer is described by OpenAPI itself, and by Podcasting 2.0.
+    # OpenAPI itself and Podcasting 2.0 describe these two answers.
     assert untyped == {"GET /api/openapi.json", "GET /feeds/{secret}/{feed}/chapters/{task_id}.json"}
 
 
@@ -227,7 +227,8 @@ async def test_types_of_openapi_typescript_are_those_of_the_main_job(
     files = ["main.ts", "node.d.ts"]
     (tmp_path / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": files}))
     generator = packages / "openapi-typescript/bin/cli.js"
-    shape = ("-o", "api.d.ts", "--default-non-nullable=false")  # fields with a default may be left out
+    # A request may leave out fields with a default.
+    shape = ("-o", "api.d.ts", "--default-non-nullable=false")
     await asyncio.to_thread(run, node, generator, description, *shape, cwd=tmp_path)
     await asyncio.to_thread(run, node, packages / "typescript/bin/tsc", "-p", tmp_path, cwd=tmp_path)
     arguments = (service.url, site.url("/1mb.mp4"), tmp_path / "film.mp4")

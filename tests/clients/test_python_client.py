@@ -1,4 +1,4 @@
-"""The Python client against the real service, and against networks and servers that fail it."""
+"""The Python client with the real service, and with faulty networks and servers."""
 
 import asyncio
 import hashlib
@@ -134,7 +134,7 @@ async def test_all_tasks_are_followed_over_a_restart_without_a_gap(services: Ser
         first = await client.submit(site.url("/1mb.mp4"), auto_start=False)
         feed = client.follow_all()
         told = asyncio.ensure_future(anext(feed))
-        while not told.done():  # it may not be connected yet
+        while not told.done():  # until the client is connected, it misses new tasks
             second = await client.submit(site.url("/1mb.mp4"), auto_start=False)
             await asyncio.wait([told], timeout=0.2)
         seen: dict[str, Task | Removed] = {told.result().task_id: told.result()}
@@ -156,7 +156,7 @@ async def test_what_is_known_of_all_tasks_does_not_grow_with_those_that_have_end
         assert isinstance(feed, AsyncGeneratorType)
         told = asyncio.ensure_future(anext(feed))
         ended: set[str] = set()
-        while not told.done():  # it may not be connected yet
+        while not told.done():  # until the client is connected, it misses new tasks
             last = await client.submit(site.url("/1mb.mp4"), auto_start=False)
             await asyncio.wait([told], timeout=0.2)
             ended.add(last.task_id)
@@ -201,16 +201,17 @@ async def test_nobody_at_the_address_is_told_at_once() -> None:
             await anext(client.follow(UNKNOWN))
 
 
-# A network that does not do its job.
+# --- faulty networks ---
 
 
 @asynccontextmanager
 async def proxy(
     service: Service, treat: Callable[[bytes, int], Awaitable[bytes | None]]
 ) -> AsyncIterator[str]:
-    """The address of a proxy; `treat` gets what the service says, and how many bytes it has said before.
+    """Yield the address of a proxy. `treat` gets each piece that the service sends, and how many bytes came
+    before it.
 
-    It returns what is passed on; None: the connection is cut.
+    It returns what is passed on, or None to cut the connection.
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -272,12 +273,12 @@ async def test_where_no_socket_is_let_through_a_task_is_followed_by_long_polls(
     assert [each.revision for each in seen] == sorted({each.revision for each in seen})
 
 
-# A server that does not tell the truth.
+# --- a server that sends wrong contents ---
 
 
 @asynccontextmanager
 async def liar(sha256: str, contents: list[bytes]) -> AsyncIterator[str]:
-    """A server with one finished task; each download gives the next of `contents`."""
+    """Start a server with one finished task; each download gives the next of `contents`."""
 
     async def status(request: web.Request) -> web.Response:
         told = {"size": len(CONTENT), "type": "video/mp4", "sha256": sha256}
@@ -342,7 +343,7 @@ RUNS = TOLD | {"status": "processing", "stage": "paused", "progress": 20, "files
 
 
 class Passing:
-    """Takes the place of `asyncio` where patience is kept: time passes only while somebody waits."""
+    """Stands for `asyncio` in the code that waits: its time passes only while somebody waits."""
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -453,7 +454,9 @@ async def test_what_is_left_of_other_content_is_fetched_anew_and_a_name_stays_in
 async def test_what_somebody_has_planted_in_place_of_a_partial_file_is_left_as_it_is(
     tmp_path: Path, plant: Callable[[Path, Path], None]
 ) -> None:
-    """A link there would lead what is written to a file outside the folder, or to one that is finished."""
+    """A link in this place would let the download overwrite a file outside of the folder, or a finished
+    one.
+    """
     mine, films = tmp_path / "mine", tmp_path / "films"
     mine.write_bytes(b"precious")
     films.mkdir()
@@ -475,7 +478,7 @@ async def test_a_folder_that_cannot_be_written_is_a_clear_word(tmp_path: Path) -
     assert (caught.value.code, "taken" in str(caught.value)) == ("not_writable", True)
 
 
-# https.
+# --- https ---
 
 
 @pytest.mark.wide
@@ -508,7 +511,7 @@ async def test_a_server_with_a_certificate_of_ones_own_authority_is_reached(
         assert (await service.status(task.task_id))["stage"] == "paused"
 
 
-# Subscriptions.
+# --- subscriptions ---
 
 
 @pytest.fixture
@@ -591,7 +594,7 @@ async def test_many_are_acted_on_at_once_and_travel_as_opml(following: Service) 
 
 
 class refusal:  # noqa: N801  it stands for a value
-    """Equal to the refusal of a subscription that there is not."""
+    """Equals every refusal that says: there is no such subscription."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ClipwireError) and other.code == "subscription_not_found"

@@ -1,4 +1,4 @@
-"""Clocks that jump, while a server runs and between two: ages, waits and orders stay what they are."""
+"""Clocks that jump, during a server's life or between two servers: ages, waits and orders stay right."""
 
 import asyncio
 import json
@@ -32,13 +32,13 @@ REQUEST = ProcessRequest(url="http://127.0.0.9:9/video.mp4")
 
 
 class Hands:
-    """A machine's clock that tests set, and its stopwatch."""
+    """A machine's clock and stopwatch, which tests set."""
 
     def __init__(self) -> None:
         self.wall, self.steady = BEGIN, 1000.0
 
     def clock(self) -> Clock:
-        """What a server that starts now goes by."""
+        """Return the clock that a server would use which starts now."""
         return Clock(lambda: self.wall, lambda: self.steady)
 
     def jump(self, seconds: float) -> None:
@@ -55,7 +55,7 @@ def hands() -> Hands:
 
 
 class Looks:
-    """How often retention has looked for what is too old."""
+    """Counts how often retention searches for expired tasks."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(janitor, "CHECK_EXPIRED_EVERY", 0.01)
@@ -70,7 +70,7 @@ class Looks:
         monkeypatch.setattr(SqliteStore, "mark_expired", counted)
 
     async def again(self) -> None:
-        """Two more, of which at least one began after this call."""
+        """Wait for two more searches, at least one of which began after this call."""
         until = self.count + 2
         while self.count < until:
             await asyncio.sleep(0.01)
@@ -81,7 +81,7 @@ def running(folder: Path, hands: Hands, **downloads: Any) -> AbstractAsyncContex
 
 
 async def ended(opened: Backend) -> TaskStatus:
-    """A task that has completed, without a download."""
+    """Complete a task without a download."""
     task = await accept(opened.kernel.tasks, REQUEST)
     await opened.kernel.tasks._recorder.record(task.task_id, Started())
     return await opened.kernel.tasks._recorder.record(task.task_id, Completed(files={}))

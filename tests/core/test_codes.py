@@ -1,4 +1,4 @@
-"""No code is named anywhere that does not exist, and none exists without words and a row in the guide."""
+"""Every code that the sources name exists, and every code has texts and a row in the guide."""
 
 import ast
 import re
@@ -38,7 +38,7 @@ BETTER_HINTS = {
 
 
 def named(path: Path) -> Iterator[str]:
-    """All texts where a code is said, and all keys and values of a `code` in a table of tuples."""
+    """Yield each text in the place of a code, and all keys and values of the tables that have a `code`."""
     for node in nodes(path):
         match node:
             case ast.Call(func=ast.Name(name), args=[first, *_]) if name in SAYING:
@@ -48,7 +48,7 @@ def named(path: Path) -> Iterator[str]:
 
 
 def texts(node: ast.expr) -> Iterator[str]:
-    """The constants among what an expression may come to."""
+    """Yield the constant texts that an expression may have as its value."""
     match node:
         case ast.Constant(str(text)):
             yield text
@@ -59,7 +59,7 @@ def texts(node: ast.expr) -> Iterator[str]:
 
 @cache
 def sources() -> dict[str, Path]:
-    """Where a code is named."""
+    """Return each code with a file that names it."""
     return {code: path for path in (ROOT / "server").rglob("*.py") for code in named(path)}
 
 
@@ -72,7 +72,7 @@ def test_a_code_that_the_sources_name_exists() -> None:
 
 
 def test_a_code_that_exists_is_named_by_the_sources() -> None:
-    """Also in tables that `named` does not understand."""
+    """Also codes in tables that `named` does not understand."""
     modules = (path for path in (ROOT / "server").rglob("*.py") if path.name != "codes.py")
     text = "".join(path.read_text(encoding="utf-8") for path in modules)
     unused = [code for code in CODES if f'"{code}"' not in text]

@@ -227,7 +227,7 @@ LOST = Requeued(counts_as_lost=True)
 
 
 def attempt(progress: float, done: int | None = None) -> tuple[Event, ...]:
-    """One that gets so far."""
+    """Return the events of an attempt that gets so far."""
     return Started(), DownloadStarted(), Progress(progress=progress, downloaded_bytes=done)
 
 
@@ -238,7 +238,7 @@ def attempt(progress: float, done: int | None = None) -> tuple[Event, ...]:
         ([attempt(20), attempt(30), attempt(31)], 1),
         ([attempt(30, 500), attempt(30, 500), attempt(30, 500)], 3),
         ([attempt(30, 500), attempt(29, 900)], 2),
-        ([attempt(20, 500), attempt(20, 501)], 1),  # live: its progress can't grow
+        ([attempt(20, 500), attempt(20, 501)], 1),  # live: the percentage of a recording can't grow
         ([attempt(60), attempt(20), attempt(20)], 3),
         ([attempt(60), attempt(20), attempt(40)], 1),
     ],
@@ -272,7 +272,8 @@ def test_what_is_told_about_a_film_comes_with_its_files() -> None:
     stored = Manifest(attempt=1, files=FILES, video_info=VideoInfo(), about=about).model_dump_json()
     done = after(Started(), DownloadStarted(), Completed.by(Manifest.model_validate_json(stored)))
     assert done.about == about
-    assert apply(apply(done, Retried(), NOW), Started(), NOW).about == about  # as its files are
+    # The retry keeps it, like the files.
+    assert apply(apply(done, Retried(), NOW), Started(), NOW).about == about
 
 
 LIVE = (Started(), Described(video_info=VideoInfo(live=True)), DownloadStarted())
@@ -336,7 +337,7 @@ def test_whatever_happens_the_contract_holds(names: list[str], numbers: list[flo
             assert name == "retried"
 
 
-# A list, which waits for its entries.
+# --- a list, which waits for its entries ---
 
 
 def a_list(*events: Event) -> TaskStatus:

@@ -1,6 +1,6 @@
-"""A field of a task is the same in the model, in what is sent, in its description and in the guide.
+"""A field of a task is the same in the model, in payloads, in the OpenAPI description and in the guide.
 
-What has a value is found out from the model: whoever adds a field there is told here what else it needs.
+The test makes example values from the model: whoever adds a field there learns here what else it needs.
 """
 
 import re
@@ -28,7 +28,7 @@ PLAIN: dict[Any, Any] = {str: "x", int: 1, float: 1.5, bool: True, Any: 1}
 
 
 def filled(kind: Any) -> Any:
-    """A value of that type in which nothing is left out; fails on a type that it does not know."""
+    """Return a value of the type `kind` with all fields set; fail on an unknown type."""
     match get_origin(kind), get_args(kind):
         case (origin, (inner, *_)) if origin in (Union, UnionType, Annotated):
             return filled(inner)
@@ -48,7 +48,7 @@ def filled(kind: Any) -> Any:
 
 
 def everything(stage: Stage) -> TaskStatus:
-    """A status in which every field has a value; no task is ever like this."""
+    """Return a status in which every field has a value, as no real task has."""
     status: TaskStatus = filled(TaskStatus)
     return status.model_copy(
         update={"stage": stage, "error_code": "http_404", "hint": None, "remedies": ("retry_later",)}
@@ -72,7 +72,7 @@ def schemas() -> dict[str, Any]:
 
 
 def documented() -> dict[str, str]:
-    """The rows of the guide's table, in its order: a field, and when it is there."""
+    """Return the rows of the table in the guide, in order: each field, and when it is present."""
     table = re.findall(r"^\| (`.+?) \| [^|]+ \| ([^|]+) \|", GUIDE.partition("\n## Stages")[0], re.MULTILINE)
     return {name: present for names, present in table for name in re.findall(r"`(\w+)`", names)}
 
@@ -85,7 +85,7 @@ def test_no_field_is_forgotten_anywhere(schemas: dict[str, Any]) -> None:
     assert differ == set(), "`of` of `TaskPayload` in server/api/payload.py, or `Bookkeeping`"
     assert list(documented()) == described
     assert shown == set(described)
-    for fields in sent:  # what a task waits for and what it failed with are never told together
+    for fields in sent:  # no payload has both the reason to wait and the reason of a failure
         assert fields == [name for name in described if name in fields]
 
 
@@ -114,6 +114,6 @@ def test_the_guides_tables_of_fields_are_those_of_the_models() -> None:
 
 
 def test_the_fields_of_each_answer_are_in_a_table() -> None:
-    """What is not shown anywhere is not promised, and nobody finds it."""
+    """A field that no table shows is not promised, and nobody finds it."""
     untold = Tables(GUIDE).untold()
     assert untold == set(), "a line `<!-- fields of <model> -->` in docs/api.md, then `make format`"

@@ -1,4 +1,4 @@
-"""What crosses the border to a child: all that it needs, and nothing that it does not understand."""
+"""The message to a child: it has all that the child needs, and nothing that the child does not understand."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,6 @@
-"""The catalogues: word for word what was promised, whole in every language, chosen as readers ask."""
+"""The catalogues of texts: they have the promised words, are complete in every language, and are chosen as
+the client asks.
+"""
 
 import inspect
 import re
@@ -37,7 +39,7 @@ def placeholders(text: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
 
-# Word for word.
+# --- word for word ---
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_a_code_that_nobody_knows_is_still_put_into_words(words: Catalogue) -> N
         assert words.failed(code) == words.failed("internal")
 
 
-# Whole in every language.
+# --- complete in every language ---
 
 
 def test_chinese_and_english_are_there() -> None:
@@ -212,7 +214,7 @@ def test_a_tag_changes_with_the_words(tmp_path: Path) -> None:
     assert changed.stage(Stage.QUEUED) == "En attente..."
 
 
-# As readers ask.
+# --- the choice of the language ---
 
 
 @pytest.mark.parametrize(

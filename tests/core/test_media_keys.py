@@ -1,4 +1,4 @@
-"""Which links are the same video."""
+"""Which links lead to the same video."""
 
 import pytest
 from hypothesis import given

@@ -179,14 +179,14 @@ BODIES = {operation.body for route in ROUTES for operation in route.operations.v
 def test_what_is_empty_names_nothing_in_every_field_of_every_body(
     model: type[BaseModel], empty: object
 ) -> None:
-    for name in fields_of(model) - {"requests"}:  # each of a batch is looked at by itself
+    for name in fields_of(model) - {"requests"}:  # the requests of a batch are validated one by one
         with pytest.raises(ValidationError) as refused:
             model.model_validate({name: empty})
         assert name in {part for error in refused.value.errors() for part in error["loc"]}
 
 
 def fields_of(model: type[BaseModel]) -> set[str]:
-    """Of a body that has one of several forms, the fields of all of them."""
+    """Return the fields of a body; for one of several forms, the fields of all of them."""
     if not issubclass(model, RootModel):
         return {*model.model_fields}
     return {name for form in get_args(model.model_fields["root"].annotation) for name in form.model_fields}
@@ -253,14 +253,15 @@ def test_a_clip_ends_behind_its_start(clip: dict[str, Any]) -> None:
 
 
 def test_a_client_gets_no_clip_shorter_than_a_tenth_of_a_second() -> None:
-    """What an earlier release has stored may be shorter."""
+    """A stored clip of an earlier release may be shorter."""
     for start, end in ((5, 5.09), ("1:00.5", "1:00.599")):
         body = {"url": "http://a/", "clip": {"start": start, "end": end}}
         with pytest.raises(ValidationError) as refused:
             ProcessRequest.model_validate(body, context=OF_A_CLIENT)
         assert [error["loc"] for error in refused.value.errors()] == [("clip", "end")]
         assert read_request(ProcessRequest.model_validate(body).model_dump_json())
-    for span in ((5, 5.1), (0.2, 0.3), (1e5, 100000.1)):  # 0.3 - 0.2 is a little less than 0.1
+    # In floating point, 0.3 - 0.2 is a little less than 0.1.
+    for span in ((5, 5.1), (0.2, 0.3), (1e5, 100000.1)):
         body = {"url": "http://a/", "clip": dict(zip(("start", "end"), span, strict=True))}
         assert ProcessRequest.model_validate(body, context=OF_A_CLIENT).clip
 

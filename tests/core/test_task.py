@@ -1,4 +1,4 @@
-"""What a new task begins with."""
+"""The first values of a new task."""
 
 from datetime import UTC, datetime
 from uuid import RFC_4122, UUID
@@ -14,7 +14,7 @@ def test_each_new_task_has_a_random_uuid_of_its_own() -> None:
     assert [str(each) for each in uuids] == ids
     assert {(each.version, each.variant) for each in uuids} == {(4, RFC_4122)}
     assert len(set(ids)) == 200
-    # Of each of the 122 random bits, both values occur.
+    # Each of the 122 random bits takes both values.
     in_all, in_any = (1 << 128) - 1, 0
     for each in uuids:
         in_all, in_any = in_all & each.int, in_any | each.int

@@ -1,6 +1,6 @@
-"""The `yt-dlp` command line, many times: its `main` in forks of a process that has imported it.
+"""Runs the `yt-dlp` command line many times: its `main` in forks of a process that has imported it.
 
-It starts so within some milliseconds instead of half a second.
+So each run starts within some milliseconds instead of half a second.
 """
 
 import os
@@ -17,7 +17,7 @@ _PLUGINS = Path(__file__).parent / "plugins"
 
 
 def warm() -> None:
-    """Import yt-dlp, with what it compiles for its first link and loads for its first page."""
+    """Import yt-dlp, and let it compile and load what its first link and its first page need."""
     import yt_dlp
 
     sys.path.append(str(_PLUGINS))
@@ -28,7 +28,7 @@ def warm() -> None:
 
 
 def run(folder: str, arguments: Sequence[str], environment: dict[str, str], limit: float) -> int | None:
-    """Run it in `folder`, where `said` is what it says; return its status, None if it had to be ended."""
+    """Run yt-dlp in `folder` with its output in `said`; return its status, or None if it had to be killed."""
     process = os.fork()
     if not process:
         _become(folder, arguments, environment)

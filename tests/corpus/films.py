@@ -1,4 +1,6 @@
-"""What is in a file when all of it has been decoded: how many pictures, how much sound, how many faults."""
+"""The content of a decoded file: the number of pictures, the length of the sound, and the number of
+faults.
+"""
 
 import asyncio
 import hashlib
@@ -23,7 +25,9 @@ _COMPLAINT = re.compile(r"\[(error|fatal|panic)\]")
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """`sound` is in seconds, `size` that of the picture; `streams` counts them by ffmpeg's words."""
+    """A decoded file. `sound` is in seconds, `size` that of the picture; `streams` counts the streams by
+    ffmpeg's names.
+    """
 
     pictures: int
     sound: float
@@ -40,13 +44,13 @@ class Film:
 
 
 class Looks:
-    """Many files are the same: each is decoded once."""
+    """Decodes files, and remembers the result by content: many files are the same."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, Film] = {}
 
     async def at(self, path: Path) -> Film:
-        """What is in `path`, all of it decoded; in what is no film there is nothing."""
+        """Decode all of `path`; the result for a file that is no film is empty."""
         digest = hashlib.sha256(path.read_bytes()).digest()
         if digest not in self._known:
             self._known[digest] = await asyncio.to_thread(_look, path)

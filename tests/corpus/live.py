@@ -12,15 +12,15 @@ from tests.site.media import SECONDS
 from tests.tools import BUNDLED
 
 TIMES: Final = 3
-LASTS: Final = TIMES * SECONDS  # seconds
+LASTS: Final = TIMES * SECONDS  # seconds that the broadcast lasts
 _LOOPED: Final = ("-re", "-stream_loop", str(TIMES - 1), "-i", "../../video.mp4", "-c", "copy")
 _SETS: Final = ("-window_size", "5", "-adaptation_sets", "id=0,streams=v id=1,streams=a")
-_BEGUN: Final = 4  # segments of sound, before anybody is to look
+_BEGUN: Final = 4  # segments of sound that are written before the first client may come
 
 
 @asynccontextmanager
 async def sending(folder: Path) -> AsyncIterator[str]:
-    """The name of the manifest in `folder`, which lies beside the site's further media, while it is sent."""
+    """Broadcast into `folder`, beside the site's further media; yield the name of the manifest."""
     folder.mkdir()
     command = (BUNDLED, "-v", "error", "-nostdin", *_LOOPED, "-f", "dash", "-seg_duration", "1", *_SETS)
     program = await asyncio.create_subprocess_exec(

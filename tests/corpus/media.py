@@ -1,6 +1,6 @@
 """More media for the site, in `more/`: every container and codec that a link may lead to, and more streams.
 
-Everything is copied or encoded out of the site's own four seconds. Made once a folder, like those.
+Everything is copied or encoded from the site's own four seconds, and made once in a folder.
 """
 
 import fcntl
@@ -39,7 +39,7 @@ _TWO_SOUNDS: Final = ("-map", "0:v", "-map", "0:a", "-map", "0:a", "-metadata:s:
 
 _SEALED_HLS: Final = "hls/sealed/index.m3u8"
 
-# What ffmpeg is told, by the file that it makes.
+# The file that ffmpeg makes -> its arguments.
 _FILES: Final[dict[str, tuple[str, ...]]] = {
     "late.mp4": (*_ALL, *_COPY),
     "fragmented.mp4": (*_ALL, *_COPY, *_PARTS),
@@ -112,12 +112,13 @@ _FILES: Final[dict[str, tuple[str, ...]]] = {
     "ism/Manifest": (*_ALL, *_COPY, "-f", "smoothstreaming", "-min_frag_duration", "1000000"),
     "hds/index.f4m": (*_ALL, *_COPY, "-f", "hds"),
 }  # fmt: skip
-_IN_A_FOLDER: Final = ("ism/Manifest", "hds/index.f4m")  # ffmpeg names these by itself
-_AFTER: Final = ("hls/hevc/index.m3u8",)  # what they are made of is made here, too
+# ffmpeg makes a folder of this name and its files by itself.
+_IN_A_FOLDER: Final = ("ism/Manifest", "hds/index.f4m")
+_AFTER: Final = ("hls/hevc/index.m3u8",)  # this file is made of files that are made here, so it comes last
 
 
 def add_to(media: Path) -> Path:
-    """Fill `more/` of the site's `media` once, and return them."""
+    """Make `more/` in the site's `media`, unless it is there; return the folder."""
     folder = media / "more"
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -171,7 +172,7 @@ def _ffmpeg(folder: Path, name: str) -> None:
 
 
 def _pack_sound(folder: Path) -> None:
-    """HLS of bare ADTS, as RFC 8216, 3.4 has it: a sound without any container, cut between two frames."""
+    """Make HLS of bare ADTS (RFC 8216, 3.4): a sound without any container, cut between two frames."""
     packed = folder / "hls/packed"
     packed.mkdir(parents=True)
     sounds = list(frames((folder / "sound.aac").read_bytes()))
@@ -185,7 +186,9 @@ def _pack_sound(folder: Path) -> None:
 
 
 def _seal_segments(folder: Path) -> None:
-    """HLS of MPEG-TS by SAMPLE-AES: sealed before it is cut, for both only look at what is left open."""
+    """Make HLS of MPEG-TS by SAMPLE-AES. The streams are encrypted before ffmpeg cuts them: it reads only
+    parts that stay open.
+    """
     (folder / "sealed.h264").write_bytes(seal_pictures((folder / "film.h264").read_bytes(), KEY))
     (folder / "sealed.aac").write_bytes(seal_sounds((folder / "sound.aac").read_bytes(), KEY))
     _ffmpeg(folder, _SEALED_HLS)
@@ -197,7 +200,9 @@ def _seal_segments(folder: Path) -> None:
 
 
 def _say_the_start(manifest: Path) -> None:
-    """ffmpeg writes a manifest as if its film began at 0, and names the pieces by when they begin."""
+    """Correct the start time: ffmpeg writes a manifest as if its film began at 0, but names the pieces by
+    their start.
+    """
     film = manifest.read_text()
     begins = min(
         int(piece.name.removeprefix("Fragments(video=").rstrip(")"))

@@ -1,4 +1,6 @@
-"""Each source through both programs, with the same wishes, on sites of their own that behave alike."""
+"""Fetches each source with both programs and the same request; each program has its own site, which behaves
+the same.
+"""
 
 import asyncio
 import re
@@ -24,7 +26,7 @@ from tests.site import Site, open_site
 from tests.tools import FFMPEG, FFPROBE
 
 AT_ONCE: Final = 4
-_PATIENCE: Final = 90.0  # seconds
+_PATIENCE: Final = 90.0  # seconds that a source may take
 _FINAL: Final = ("completed", "failed")
 _LIKE_OURS: Final = (
     *("--ignore-config", "--no-cache-dir", "--no-progress", "--color", "never"),
@@ -59,7 +61,7 @@ class Sites:
 
     @asynccontextmanager
     async def showing(self, source: Source, name: str) -> AsyncIterator[str]:
-        """The link of `source`; `name` is nobody else's."""
+        """Yield the link of `source`; no other source uses `name`."""
         if not source.sent:
             yield self._url(source)
             return
@@ -81,7 +83,9 @@ async def _open_sites(media: Path, authority: Authority) -> AsyncIterator[Sites]
 async def compare(
     sources: Iterable[Source], media: Path, folder: Path, authority: Authority, client: aiohttp.ClientSession
 ) -> list[Row]:
-    """Run `sources`; `client` is one of a service that knows `authority` and may fetch from 127.0.0.1."""
+    """Run `sources` with both programs. `client` is one of a service that trusts `authority` and may fetch
+    from 127.0.0.1.
+    """
     turns, looks = asyncio.Semaphore(AT_ONCE), Looks()
     with ProcessPoolExecutor(2, get_context("spawn"), initializer=command_line.warm) as workers:
         async with _open_sites(media, authority) as theirs, _open_sites(media, authority) as ours:
@@ -134,7 +138,9 @@ class CommandLine:
 
 
 def _tools(folder: Path) -> Path:
-    """The ffmpeg of both, and an ffprobe, if there is one: without it the command line joins no parts."""
+    """Yield the ffmpeg of both programs, and an ffprobe if there is one: without it the command line joins no
+    parts.
+    """
     folder.mkdir()
     for name, program in (("ffmpeg", FFMPEG), ("ffprobe", FFPROBE)):
         if program:
@@ -147,7 +153,9 @@ def _is_finished(path: Path) -> bool:
 
 
 class Clipwire:
-    """The service behind `client`; what only an added extractor can say is run by a child alone."""
+    """Fetches sources with the service behind `client`. A source that needs the extractor of the tests is
+    fetched by a child alone.
+    """
 
     def __init__(self, client: aiohttp.ClientSession, folder: Path, sites: Sites, looks: Looks) -> None:
         self._client = client
@@ -214,6 +222,6 @@ class Clipwire:
         return path
 
     async def _seen(self, files: dict[str, Path]) -> Outcome:
-        """The film; where there is sound alone, it is that."""
+        """Return the decoded film, or the sound if there is no film."""
         aside = await self._looks.at(files["audio"]) if "audio" in files else None
         return Outcome(await self._looks.at(files["video"]) if "video" in files else aside, aside=aside)

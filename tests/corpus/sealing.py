@@ -1,6 +1,6 @@
 """SAMPLE-AES in MPEG-TS, as Apple's "MPEG-2 Stream Encryption Format for HTTP Live Streaming" has it.
 
-Only the samples are encrypted: a player finds pictures and sounds as ever, and then opens them.
+Only the samples are encrypted: a player finds pictures and sounds as usual, then decrypts them.
 """
 
 import re
@@ -10,27 +10,28 @@ from typing import Final
 from Cryptodome.Cipher import AES
 
 IV: Final = bytes(16)
-_SLICES: Final = (1, 5)  # H.264's types of units that hold pictures
-_TYPES: Final = {0x1B: 0xDB, 0x0F: 0xCF}  # of streams in a program's table: H.264, AAC
+_SLICES: Final = (1, 5)  # types of H.264 units that hold pictures
+# Types of streams in the table of a program: plain -> encrypted, for H.264 and AAC.
+_TYPES: Final = {0x1B: 0xDB, 0x0F: 0xCF}
 _PACKET: Final = 188
 
 
 def seal_pictures(annex_b: bytes, key: bytes) -> bytes:
-    """Of each picture one block in ten, after the first 32 bytes."""
+    """Encrypt one block in ten of each picture, after its first 32 bytes."""
     units = re.split(rb"(\x00\x00\x00?\x01)", annex_b)
     return b"".join(_seal_unit(unit, key) for unit in units)
 
 
 def seal_sounds(adts: bytes, key: bytes) -> bytes:
-    """All whole blocks of each frame, after its header and 16 bytes."""
+    """Encrypt all whole blocks of each frame, after its header and 16 bytes."""
     return b"".join(_seal_frame(frame, key) for frame in frames(adts))
 
 
 def seal_tables(stream: bytes) -> bytes:
-    """Say in the tables of an MPEG-TS that its streams are sealed."""
+    """Mark the streams of an MPEG-TS as encrypted, in its tables."""
     packets = [bytearray(stream[at : at + _PACKET]) for at in range(0, len(stream), _PACKET)]
     for packet in packets:
-        table = 5 + packet[4]  # after the header and the field that says where a table begins
+        table = 5 + packet[4]  # the table begins after the header and a field with its offset
         if packet[1] & 0x40 and not packet[3] & 0x20 and packet[table : table + 1] == b"\x02":
             _seal_table(packet, table)
     return b"".join(packets)
@@ -70,7 +71,7 @@ def _seal_table(packet: bytearray, table: int) -> None:
 
 
 def _checksum(table: bytes) -> int:
-    """CRC-32 as MPEG has it."""
+    """Return the CRC-32 as MPEG defines it."""
     register = 0xFFFFFFFF
     for byte in table:
         register ^= byte << 24

@@ -1,4 +1,4 @@
-"""Where films come from: what each kind of source is called, where it is on the site, and what is in it."""
+"""The sources of the corpus: the name of each, its place on the site, and its content."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -7,17 +7,18 @@ from urllib.parse import quote
 
 from tests.corpus.live import LASTS
 
-PICTURES: Final = 100  # of the site's film, at 25 a second
-SOUND: Final = 4.0  # seconds
+PICTURES: Final = 100  # frames of the site's film, at 25 a second
+SOUND: Final = 4.0  # seconds of sound in the site's film
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """`pictures` and `sound` are what is there, if that is a film; `code` is how it fails, where it has to.
+    """A source. `pictures` and `sound` are its content, if it is a film; `code` is the error in which it has
+    to end.
 
-    `cookies` is the value of the cookie that has to be brought along, `live` a broadcast that is recorded;
-    `secure` is behind HTTPS whose authority only the operator knows, `sent` a broadcast that is sent when it
-    is asked for. `parts` are links that an extractor says are one film. Of a `list` the first entry
+    `cookies` is the value of the cookie that the client must send. `live`: a broadcast that is recorded.
+    `secure`: behind HTTPS with an authority that only the operator knows. `sent`: a broadcast that begins
+    when it is requested. `parts` are links that an extractor reports as one film. Of a `list` the first entry
     is compared.
     """
 

@@ -1,4 +1,4 @@
-"""An authority that nobody knows but who is told of it, and a certificate of it."""
+"""A certificate authority that no system trusts by default, and a certificate of it."""
 
 import ssl
 from dataclasses import dataclass
@@ -9,7 +9,9 @@ import trustme
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """`certificate` is what `SSL_CERT_FILE` has to name, `server` what a site of it is served with."""
+    """`certificate` is the file for `SSL_CERT_FILE`; `server` is the context of a site with a certificate of
+    the authority.
+    """
 
     certificate: Path
     server: ssl.SSLContext

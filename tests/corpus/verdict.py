@@ -1,4 +1,4 @@
-"""Whether Clipwire ends as well as the command line: the rule, and what it is about."""
+"""The verdict on a source: whether Clipwire's result is as good as that of the command line."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -6,7 +6,7 @@ from enum import Enum
 from tests.corpus.films import Film
 from tests.corpus.sources import Source
 
-_PICTURES = 0.98  # of them: containers differ in how they count the last one
+_PICTURES = 0.98  # part of the pictures that is enough: containers differ in how they count the last one
 _SPARE = 1
 _OF_A_BROADCAST = 0.6
 _SECONDS = 0.15
@@ -20,9 +20,10 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A film, or the reason why there is none: a code of ours, or yt-dlp's words.
+    """The result of a program: a film, or the reason why there is none, which is a code of ours or yt-dlp's
+    words.
 
-    `aside` is the sound that was asked for besides. One that `crashed` says nothing about its source.
+    `aside` is the sound that was requested besides. A program that `crashed` says nothing about its source.
     """
 
     film: Film | None
@@ -35,7 +36,9 @@ class Outcome:
 
 
 def judge(source: Source, theirs: Outcome, ours: Outcome) -> Verdict:
-    """An error is worse than the film, and better than a film with a hole, or one that does not decode."""
+    """Compare two results. An error is worse than the film, and better than a film with a hole or one that
+    does not decode.
+    """
     good, they_are_good = _is_good(source, ours), _is_good(source, theirs)
     if ours.film is None:
         if they_are_good or source.code not in (None, ours.reason):
@@ -53,7 +56,7 @@ def _both_failed(source: Source, theirs: Outcome, ours: Outcome) -> Verdict:
 
 
 def _is_good(source: Source, outcome: Outcome) -> bool:
-    """Whether it is the source's film, all of it, and no more."""
+    """Return whether the film is that of the source: all of it, and no more."""
     film = outcome.film
     if film is None or film.complaints or not (source.pictures or source.sound):
         return False
@@ -65,13 +68,15 @@ def _is_good(source: Source, outcome: Outcome) -> bool:
 
 
 def _has_its_sound(ours: Outcome) -> bool:
-    """Whether the sound that was asked for besides is all of the film's."""
+    """Return whether the sound that was requested besides is as long as the film."""
     has = ours.aside.sound if ours.aside and not ours.aside.complaints else 0.0
     return ours.film is None or has >= ours.film.sound - _SECONDS
 
 
 def _compare(source: Source, ours: Film, theirs: Film) -> Verdict:
-    """Of two that are both good, or both not. Where a broadcast is joined is a matter of chance."""
+    """Compare two results that are both good, or both not. The places where a broadcast is joined are a
+    matter of chance.
+    """
     enough = _OF_A_BROADCAST if source.live else 1.0
     if (ours.complaints and not theirs.complaints) or theirs.streams["subtitle"] > ours.streams["subtitle"]:
         return Verdict.WORSE

@@ -1,4 +1,6 @@
-"""The addresses of podcast feeds: who gets in, what a name may be, and what links are made of."""
+"""The addresses of podcast feeds: who may read them, which names they may have, and what links in them
+contain.
+"""
 
 import html
 import json
@@ -311,7 +313,7 @@ def test_the_secret_is_left_out_of_a_target(target: str, shown: str) -> None:
 
 
 async def fill(data: Path, noticed: list[FoundEntry], about: About | None = None) -> None:
-    """A database with a subscription, whose entries were all fetched."""
+    """Make a database with a subscription whose entries were all fetched."""
     data.mkdir(mode=0o700)
     async with sqlite.open_store(data / "clipwire.db", max_queued=100, find_short=short_of) as store:
         await rows.subscribed(store, feed={"name": "pods"}, backlog="all", request={"outputs": ["video"]})
@@ -351,7 +353,7 @@ async def test_an_episode_has_what_its_source_says_of_it(opened: Opened, tmp_pat
     assert (await client.get(path, headers={"If-None-Match": answer.headers["ETag"]})).status == 304
     assert (await refused(client, path.replace("/chapters/", "/chapters/x")))[1] == "file_not_found"
     assert (await refused(client, path.replace("/feeds/", "/feeds/x")))[1] == "feed_not_found"
-    # Its file is not there: that is told when it is asked for.
+    # The file is missing, which the feed does not check.
     assert (await refused(client, path_of(entry.enclosures[0].href)))[1] == "file_not_found"
 
 
@@ -400,7 +402,7 @@ async def test_a_player_on_a_page_of_another_site_reads_what_its_address_opens_a
     )
     beyond = await client.get(link, headers=ours | {"Range": "bytes=7-"})
     assert (beyond.status, beyond.headers["Access-Control-Allow-Origin"]) == (416, "*")
-    # Who does not know the secret learns nothing, and what is no feed is as closed as ever.
+    # --- a client without the secret learns nothing ---
     for closed in (
         path.replace("/feeds/", "/feeds/x"),
         f"/api/download/{file.name}",

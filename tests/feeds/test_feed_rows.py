@@ -1,4 +1,6 @@
-"""Podcast feeds on every backend: one name for one feed, one secret for all, and what is listed."""
+"""The rows of podcast feeds, on every backend: each name belongs to one feed, all share one secret, and a
+feed lists fetched entries.
+"""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -41,7 +43,7 @@ async def changed(store: AnyStore, before: StoredSubscription, **wanted: Any) ->
 
 
 async def completed(store: AnyStore, task: Task) -> None:
-    """The task after an attempt that made a file."""
+    """Run an attempt of the task that makes a file."""
     started = apply((await store.get(task.status.task_id)).status, Started(), utc_now())
     assert await store.save(started)
     name = f"video_film_{new_short()}.mp4"
@@ -115,8 +117,8 @@ async def test_the_newest_are_listed_and_nothing_is_newer_than_its_files(store: 
     mine = await subscribed(store, feed=FEED, backlog="all")
     dates = {
         6: "2026-01-31T08:00:01Z",
-        5: "2999-01-01",  # its clock is ahead: it counts as of when it was fetched
-        4: None,  # the same
+        5: "2999-01-01",  # a date in the future: the time of the fetch counts
+        4: None,  # no date: the time of the fetch counts
         3: "2026-01-31T08:00:00Z",
         2: "2026-01-31",
         1: "2026-02-01",
@@ -128,7 +130,7 @@ async def test_the_newest_are_listed_and_nothing_is_newer_than_its_files(store: 
     async def listed(most: int) -> list[str]:
         return [one.key for one in await rooms(store).feeds.fetched(mine.subscription_id, most)]
 
-    newest = {"site 5", "site 4"}  # whichever was fetched last
+    newest = {"site 5", "site 4"}  # in the order in which they were fetched
     order = await listed(10)
     assert set(order[:2]) == newest
     assert order[2:] == ["site 1", "site 6", "site 3", "site 2"]

@@ -1,4 +1,4 @@
-"""Podcast feeds are read back as they were meant, by a strict parser and by one that apps use."""
+"""Podcast feeds are read back correctly, by a strict parser and by feedparser, which apps use."""
 
 import html
 import re
@@ -30,7 +30,8 @@ AT = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
 SOUND = Enclosed("https://pods.test/feeds/s/a/files/audio_a_1.m4a", 12345, "audio/mp4")
 FILM = Enclosed("https://pods.test/feeds/s/a/files/video_a_1.mp4", 99999, "video/mp4")
 ITUNES, PODCAST = "{http://www.itunes.com/dtds/podcast-1.0.dtd}", "{https://podcastindex.org/namespace/1.0}"
-ANY = st.text(st.characters(), max_size=60)  # of every plane, with what XML forbids, and half surrogates
+# Characters of every plane, also those that XML forbids, and half surrogates.
+ANY = st.text(st.characters(), max_size=60)
 
 
 def episode(key: str = "site 1", **more: Any) -> Episode:
@@ -55,7 +56,9 @@ def podcast(*episodes: Episode, **more: Any) -> Podcast:
 
 
 def parsed(one: Podcast) -> tuple[ET.Element, Any]:
-    """The channel by a strict parser, and all of it by feedparser, which had nothing to mend."""
+    """Parse a feed; return the channel by a strict parser, and the result of feedparser, which must not have
+    repaired anything.
+    """
     body = to_xml(one)
     told = feedparser.parse(body)
     assert not told.bozo, told.get("bozo_exception")
@@ -71,7 +74,7 @@ def text_of(element: ET.Element, name: str) -> str:
 
 
 def as_feedparser_has_it(text: str) -> str:
-    """feedparser takes a text whose characters, as Latin-1, are UTF-8 for such, and decodes it."""
+    """Return a text as feedparser would: it decodes a text again whose Latin-1 bytes are valid UTF-8."""
     try:
         return text.encode("iso-8859-1").decode("utf-8")
     except UnicodeError:

@@ -1,4 +1,4 @@
-"""What is deleted in a bucket, and what never is."""
+"""What the sweeper deletes in a bucket, and what it never deletes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def bucket() -> Bucket:
 
 
 class Known:
-    """A store that knows these tasks."""
+    """A store that knows only these tasks."""
 
     def __init__(self, *known: TaskStatus) -> None:
         self._known = {status.task_id: status for status in known}
@@ -41,7 +41,7 @@ class Known:
 
 
 def at(stage: Stage, attempt: int, task_id: str = TASK) -> TaskStatus:
-    """A task whose second attempt was published, and its thumbnail."""
+    """Return a task whose second attempt has published a video and a thumbnail."""
     video = StoredFile(name="v", path="2/video.mp4", size=1, type="video/mp4")
     return TaskStatus(
         task_id=task_id, url="http://a/", stage=stage, attempt=attempt, created_at=utc_now(),
@@ -77,7 +77,7 @@ OF_ATTEMPTS = [
 async def test_of_attempts_stays_what_is_named_and_what_may_still_be_written(
     bucket: Bucket, status: TaskStatus, kept: set[str]
 ) -> None:
-    """Also what is of a later attempt than the status knows."""
+    """Files of an attempt later than the one in the status stay, too."""
     await put(bucket, *OF_ATTEMPTS)
     await BucketSweeper(bucket).keep_named(status)
     assert {key.split("/")[2] for key in await left(bucket)} == kept
@@ -115,7 +115,7 @@ async def test_what_a_late_attempt_wrote_after_the_end_is_gone_within_a_minute(
 async def test_a_node_that_starts_looks_after_what_ended_shortly_before(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The node that the task ended on may have died before it looked again."""
+    """The node on which the task ended may have died before its second sweep."""
     monkeypatch.setattr(bucket_sweeper, "LATE_WRITES_WITHIN", 0.1)
     monkeypatch.setattr(bucket_sweeper, "LOOK_EVERY", 0.01)
     await put(bucket, *OF_ATTEMPTS[:2])
@@ -144,7 +144,7 @@ async def test_what_a_late_attempt_wrote_after_a_removal_is_gone_within_a_minute
 async def test_what_an_attempt_wrote_in_its_last_moments_of_a_removed_task_is_gone_soon(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another node has removed the task, and may be gone itself before it looks again."""
+    """Another node has removed the task, and may be gone before its own second sweep."""
     monkeypatch.setattr(bucket_sweeper, "LOOK_EVERY", 0.01)
     workplace = LocalWorkplace(tmp_path)
     workplace.data.make()

@@ -1,5 +1,5 @@
-"""A data directory that goes away under a running server: nothing is accepted that the next start does not
-know, and the service goes on by itself once the directory is back.
+"""A data directory that disappears while the server runs: the server accepts nothing that the next start
+would not know, and goes on by itself once the directory is back.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ STALLS = "/1mb.mp4?stall=300000&after=1&times=1"
 
 
 class Folder:
-    """A data directory, reached by a symbolic link; what takes it away, and what puts it back."""
+    """A data directory behind a symbolic link, with methods that take it away and put it back."""
 
     def __init__(self, home: Path) -> None:
         self.path, self._was, self._other = home / "data", home / "was", home / "other"
@@ -44,7 +44,7 @@ class Folder:
         self.path.symlink_to(self._was)
 
     def switch(self) -> None:
-        """To another folder, as a deployment does."""
+        """Let the link lead to another folder, as a deployment does."""
         self.path.unlink()
         self.path.symlink_to(self._other)
 
@@ -63,13 +63,15 @@ class Folder:
         self._was.mkdir()
 
     def copy(self) -> None:
-        """To another place, from which a backup was restored."""
-        pipes = shutil.ignore_patterns("people.bell")  # which `copytree` cannot copy
+        """Copy the data to another place and let the link lead there, as after the restore of a backup."""
+        pipes = shutil.ignore_patterns("people.bell")  # `copytree` cannot copy a pipe
         shutil.copytree(self._was, self._other, dirs_exist_ok=True, ignore=pipes)
         self.switch()
 
     def lose_the_log_of_the_database(self) -> None:
-        """What is committed is in it, until a checkpoint moves it into the database."""
+        """Delete the write-ahead log, which has all commits that no checkpoint has moved into the
+        database.
+        """
         (self._was / "clipwire.db-wal").unlink()
 
     def mount(self) -> None:
@@ -102,7 +104,9 @@ def folder(tmp_path: Path) -> Iterator[Folder]:
 
 
 class Looks:
-    """How often the server has looked at its data directory; it looks more often than it does otherwise."""
+    """Counts how often the server checks its data directory, and makes it check more often than by
+    default.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(janitor, "CHECK_DISK_EVERY", 0.02)
@@ -144,7 +148,7 @@ async def is_ready(server: Inside) -> None:
 
 
 def complaints(log: pytest.LogCaptureFixture) -> list[str]:
-    """Warnings and errors, and whatever has a traceback."""
+    """Return all warnings, errors, and messages with a traceback."""
     return [
         record.getMessage() for record in log.records if record.levelno >= logging.WARNING or record.exc_info
     ]
@@ -325,7 +329,8 @@ async def test_cookies_are_not_stored_in_a_directory_that_took_the_place_of_anot
     headers = {"Content-Type": "text/plain"}
     async with inside(folder.path.parent) as server:
         assert await submitted(server) == 202
-        while not (folder.path / "ballast").exists():  # which comes after the first commit, by itself
+        # The server writes the ballast by itself after its first commit.
+        while not (folder.path / "ballast").exists():
             await asyncio.sleep(0.01)
         folder.switch()
         async with server.client.put(cookies, data=text, headers=headers) as answer:
@@ -367,7 +372,7 @@ def test_a_folder_that_finished_files_cannot_be_moved_into_is_named(
     (tmp_path / "files").mkdir()
     assert data.unusable() == []
 
-    def refuse(source: Path, target: Path) -> None:  # as Linux does for two mounts of one disk
+    def refuse(source: Path, target: Path) -> None:  # Linux refuses this between two mounts of one disk
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(source), None, str(target))
 
     monkeypatch.setattr(Path, "rename", refuse)

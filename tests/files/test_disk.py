@@ -1,7 +1,7 @@
-"""A disk that fills up: nothing is lost, everybody is told, and it goes on when there is room.
+"""A disk that fills up: nothing is lost, clients are told, and the service goes on when there is room.
 
-As root the data lies on a small file system of its own, which is filled to the last byte. Elsewhere what
-needs that cannot be made to happen, and the floor is set a little below what is free.
+If the tests run as root, the data is on a small file system of its own, which is filled to the last byte.
+Otherwise tests that need this are skipped, and the floor is set a little below the free space.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ NO_ROOM = "Waiting... there is not room enough on the disk"
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """Where the data lies; `fill` leaves less than `floor` bytes free."""
+    """The file system with the data; `fill` leaves less than `floor` bytes free."""
 
     folder: Path
     floor: int
@@ -50,7 +50,8 @@ class Volume:
     def all_but(self, free: int) -> Iterator[None]:
         path = self.folder / "ballast"
         with path.open("wb") as file:
-            # If the service writes between the count of free bytes and the allocation, this fails: try again.
+            # The allocation fails if the service has written since the free bytes were counted: then try
+            # again.
             for _ in range(10):
                 more = shutil.disk_usage(self.folder).free - free
                 with suppress(OSError):
@@ -65,9 +66,10 @@ class Volume:
 
     @contextmanager
     def full(self, but: int = 0) -> Iterator[None]:
-        """To the last byte, or all `but` some."""
+        """Fill the disk to the last byte, or to all but `but` bytes."""
         path = self.folder / "ballast"
-        with path.open("wb", buffering=0) as file, suppress(OSError):  # that is when it is full
+        # The OSError says that the disk is full.
+        with path.open("wb", buffering=0) as file, suppress(OSError):
             while (free := shutil.disk_usage(self.folder).free) > but:
                 file.write(bytes(max(1, min(free - but, MIB))))
         try:
@@ -149,7 +151,7 @@ async def test_what_waits_for_room_can_be_cancelled_and_removed(volume: Volume, 
 
 
 async def hanging(service: Service, url: str, size: int) -> str:
-    """A task with about `size` bytes in its partial file."""
+    """Start a task that stalls with about `size` bytes in its partial file."""
     task = await service.submit(url, outputs=["video"])
     work = service.data / "work" / task["task_id"]
     while sum(part.stat().st_size for part in work.glob("*.part")) < size - MIB:
@@ -176,7 +178,7 @@ async def test_what_waits_gets_the_room_of_cancelled_tasks_the_oldest_first(
                 assert answer.status == HTTPStatus.OK
         waiting = await hanging(service, site.url("/8mb.mp4?stall=7000000&after=1&times=1"), 7_000_000)
         with small.all_but(max(floor - 2 * MIB, MIB // 4)):
-            if not floor:  # else it is sent back as it hangs
+            if not floor:  # with a floor, the stalled task is sent back to the queue
                 site.release()
             done = await service.wait(waiting)
         fetched = await service.fetch(done["files"]["video"], tmp_path / "video.mp4")
@@ -201,7 +203,7 @@ def test_a_child_sees_for_itself_whether_the_disk_is_full(small: Volume) -> None
 async def test_a_disk_that_is_full_in_the_middle_loses_nothing(
     small: Volume, site: Site, media: Path, tmp_path: Path
 ) -> None:
-    """The status finds no room either at first: it is saved as soon as there is a little."""
+    """At first the disk has no room for the status either: it is saved as soon as there is a little."""
     settings = {"CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0", "CLIPWIRE_SERVER__LANGUAGE": "en"}
     sooner = patched(
         tmp_path / "patch", "import server.tasks.next_attempt as attempts; attempts.DISK_DELAY = 3"
@@ -257,7 +259,8 @@ async def test_a_disk_without_a_byte_left_takes_no_task_and_lets_the_server_stop
         await site.stalled()
         with small.full():
             answers = [await post(service, site.url("/video.mp4")) for _ in range(40)]
-            assert answers[-1] == HTTPStatus.INSUFFICIENT_STORAGE  # the log of the database had some room
+            # The log of the database had room for some tasks.
+            assert answers[-1] == HTTPStatus.INSUFFICIENT_STORAGE
             assert set(answers) <= {HTTPStatus.ACCEPTED, HTTPStatus.INSUFFICIENT_STORAGE}
             site.release()
             assert await service.stop() == 0
@@ -305,7 +308,7 @@ async def test_on_a_disk_without_a_byte_left_tasks_can_be_cancelled(small: Volum
 
 @asynccontextmanager
 async def crowded(volume: Volume) -> AsyncIterator[Service]:
-    """A service that keeps nothing free but its ballast, which is there."""
+    """A service that keeps nothing free but its ballast, whose ballast is written."""
     settings = {"CLIPWIRE_DOWNLOADS__MIN_FREE_DISK": "0"}
     async with Service(volume.folder / "service", **settings) as service, asyncio.timeout(60):
         while not (ballast := service.data / "ballast").exists() or ballast.stat().st_size < SIZE:
@@ -314,7 +317,7 @@ async def crowded(volume: Volume) -> AsyncIterator[Service]:
 
 
 async def submit_until_refused(service: Service, site: Site) -> None:
-    """The log of the database has room for some."""
+    """Submit tasks until one is refused: the log of the database has room for some."""
     while await post(service, site.url("/video.mp4")) != HTTPStatus.INSUFFICIENT_STORAGE:
         pass
 
@@ -383,7 +386,7 @@ async def test_leftovers_of_tasks_that_are_no_more_are_swept_at_the_start(
 
 
 async def out_of_room(service: Service, volume: Volume) -> None:
-    """A child has taken what was left, and is gone."""
+    """Wait until a child has used up the free space and ended."""
     while shutil.disk_usage(volume.folder).free > MIB // 4 or len(service.processes()) > 1:
         await asyncio.sleep(0.02)
 
@@ -409,7 +412,7 @@ async def code(service: Service, path: str) -> int:
 
 
 def patched(folder: Path, statement: str) -> dict[str, str]:
-    """The environment of a server whose interpreter runs `statement` first."""
+    """Return the environment of a server whose interpreter runs `statement` first."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{statement}\n")
     return {"PYTHONPATH": str(folder)}

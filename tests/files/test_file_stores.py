@@ -31,14 +31,14 @@ AUDIO = b"mp3"
 
 @dataclass
 class Shelf:
-    """A store under test, and what may be asked of both kinds."""
+    """A store under test, with methods that work for a folder and for a bucket."""
 
     files: LocalFiles | S3Files
     workplace: LocalWorkplace
     bucket: Bucket | None
 
     def leave(self, video: bytes = b"video", *, audio: bytes | None = AUDIO) -> dict[str, ProducedFile]:
-        """What a child leaves behind, and says of it."""
+        """Leave files as a child does; return what the child reports of them."""
         out = self.workplace.work(TASK) / "out"
         delete_path(out.parent)
         out.mkdir(parents=True)
@@ -67,7 +67,7 @@ class Shelf:
             return file.read(len(part))
 
     async def paths(self) -> set[str]:
-        """All that lies below the task's place."""
+        """Return all paths below the task's place."""
         if self.bucket:
             place = f"files/{TASK}"
             return {found.key.removeprefix(f"{place}/") async for found in self.bucket.keys(place)}
@@ -75,7 +75,7 @@ class Shelf:
         return {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
 
     async def damage(self, path: str, content: bytes | None) -> None:
-        """Put something else in the place of what was published, or nothing."""
+        """Replace a published file by another content, or delete it."""
         key, file = f"files/{TASK}/{path}", self.workplace.root / "files" / TASK / path
         match self.bucket, content:
             case None, None:
@@ -116,7 +116,7 @@ def completed(stored: dict[str, StoredFile], attempt: int = 1) -> TaskStatus:
     )
 
 
-# Publishing.
+# --- publishing ---
 
 
 async def test_what_is_published_can_be_opened_and_nothing_is_left_where_the_child_worked(
@@ -169,7 +169,7 @@ async def test_a_published_file_that_lost_its_end_is_not_given_out(shelf: Shelf)
 
 
 async def test_what_lies_where_an_attempt_will_be_published_gives_way(shelf: Shelf) -> None:
-    """After a backup was restored, attempts are counted from there once more."""
+    """After the restore of a backup, attempts are counted from the backup's number on."""
     await shelf.publish(shelf.leave(), attempt=2)
     stored = await shelf.publish(shelf.leave(b"newer", audio=None), attempt=2)
     assert await shelf.content(stored["video"]) == b"newer"
@@ -192,7 +192,8 @@ async def test_the_files_of_an_earlier_attempt_stay_until_the_status_names_the_l
 
 async def test_a_late_attempt_harms_no_later_one_and_leaves_nothing_when_it_is_told(shelf: Shelf) -> None:
     late = await shelf.files.prepare(TASK, 1, shelf.leave(b"older"), INFO)
-    if shelf.bucket is None:  # its folder is moved away: on one disk there is one child at a time
+    # Publish the older attempt, so that its folder moves: on one disk a task has one child at a time.
+    if shelf.bucket is None:
         await shelf.files.publish(TASK, late)
     stored = await shelf.publish(shelf.leave(b"newer"), attempt=2)
     if shelf.bucket:
@@ -204,7 +205,7 @@ async def test_a_late_attempt_harms_no_later_one_and_leaves_nothing_when_it_is_t
     assert await shelf.paths() == {"2/video.mp4", "2/audio.mp3", f"2/{MANIFEST}"}
 
 
-# What a child left is not trusted.
+# --- files of a child are checked before they are published ---
 
 
 @pytest.mark.parametrize("where", ["out", "video.mp4"])
@@ -250,7 +251,7 @@ async def test_what_differs_from_what_the_child_said_is_refused(
     assert await shelf.files.find_published(TASK, 1) is None
 
 
-# Thumbnails.
+# --- thumbnails ---
 
 
 async def test_a_thumbnail_is_published_while_the_child_runs_and_stays_what_it_was(shelf: Shelf) -> None:
@@ -312,7 +313,7 @@ async def test_what_is_no_plain_small_jpeg_is_no_thumbnail(shelf: Shelf) -> None
     assert await shelf.paths() == set()
 
 
-# Reading.
+# --- reading ---
 
 
 @pytest.mark.parametrize("size", [0, 1, 300_000, 5_000_000])
@@ -335,7 +336,7 @@ async def test_a_log_is_there_while_it_grows_and_afterwards(shelf: Shelf) -> Non
     assert await shelf.files.read_log(TASK, 9) == b"[generic]"
 
 
-# Removing.
+# --- removing ---
 
 
 async def test_everything_of_a_task_is_removed_also_twice(shelf: Shelf) -> None:

@@ -1,4 +1,4 @@
-"""Room is looked for before a download begins, and promised once."""
+"""A download begins only if the disk has room for it, and the same room is promised to one download only."""
 
 import asyncio
 from pathlib import Path
@@ -13,7 +13,7 @@ MIB = 1 << 20
 
 
 class Free(Disk):
-    """A disk of which as much is free as a test says."""
+    """A disk whose free space a test sets."""
 
     bytes = 0
 

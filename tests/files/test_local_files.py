@@ -1,4 +1,4 @@
-"""The data directory: what is published, what is refused, what survives a crash and what is swept."""
+"""Files in the data directory: which are published, refused, kept over a crash, and swept."""
 
 import asyncio
 import errno
@@ -52,7 +52,7 @@ def files(tmp_path: Path) -> LocalFiles:
 
 
 def leave(files: LocalFiles, task_id: str = TASK) -> Path:
-    """What a child leaves behind: two finished files, a partial one, a preview, a log, its lock."""
+    """Leave what a child does: two finished files, a partial one, a preview, a log, and its lock."""
     out = files.workplace.work(task_id) / "out"
     out.mkdir(parents=True)
     (out / "video.mp4").write_bytes(b"video")
@@ -84,7 +84,7 @@ def completed(stored: dict[str, StoredFile], task_id: str = TASK) -> TaskStatus:
 
 
 def published(tmp_path: Path, task_id: str = TASK) -> set[str]:
-    """What there is in the task's public directory."""
+    """Return the names in the task's public directory."""
     directory = tmp_path / "data" / "files" / task_id
     return {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
 
@@ -95,7 +95,7 @@ def fail(*_: object, **__: object) -> None:
 
 @contextmanager
 def held(lock: Path) -> Iterator[None]:
-    """Another process has the lock of a task."""
+    """Hold the lock of a task in another process."""
     code = (
         "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); input()"
     )
@@ -106,7 +106,7 @@ def held(lock: Path) -> Iterator[None]:
         yield
 
 
-# Names.
+# --- names ---
 
 
 def test_a_name_holds_kind_slug_short_and_extension() -> None:
@@ -165,7 +165,7 @@ def test_shorts_do_not_repeat() -> None:
     assert len({new_short() for _ in range(1000)}) == 1000
 
 
-# Publishing.
+# --- publishing ---
 
 
 async def test_published_files_can_be_opened_and_leave_nothing_behind(files: LocalFiles) -> None:
@@ -305,7 +305,7 @@ async def test_a_thumbnail_that_is_no_plain_small_jpeg_is_not_published(
 async def test_of_a_preview_that_is_swapped_all_the_time_no_foreign_byte_is_published(
     files: LocalFiles, tmp_path: Path
 ) -> None:
-    """What is looked at and what is read are one and the same open file."""
+    """The server checks and reads the same open file."""
     leave(files)
     preview, secret = files.workplace.work(TASK) / PREVIEW, tmp_path / "secret"
     secret.write_bytes(JPEG + b"secret")
@@ -345,7 +345,7 @@ async def test_the_manifest_tells_what_a_crash_left(files: LocalFiles) -> None:
 async def test_what_the_first_release_published_is_found_opened_and_replaced(
     files: LocalFiles, tmp_path: Path
 ) -> None:
-    """It had no folders for attempts."""
+    """The first release had no folders for attempts."""
     leave(files)
     stored = await publish(files, attempt=1)
     directory = tmp_path / "data" / "files" / TASK
@@ -422,7 +422,7 @@ async def test_the_files_of_an_earlier_attempt_stay_until_the_status_names_the_l
 
 
 async def test_what_lies_where_an_attempt_will_be_published_gives_way(files: LocalFiles) -> None:
-    """After a backup was restored, attempts are counted from there once more."""
+    """After the restore of a backup, attempts are counted from the backup's number on."""
     leave(files)
     await publish(files, attempt=2)
     out = leave(files)
@@ -511,7 +511,7 @@ async def test_what_differs_from_what_the_child_said_is_refused(
 def test_what_is_opened_for_an_upload_is_looked_at_once_more(
     files: LocalFiles, tmp_path: Path, change: str
 ) -> None:
-    """Whatever lay there before: what is looked at is what is read."""
+    """The server checks the file that it has opened, whatever was there before."""
     video = leave(files) / "video.mp4"
     stored = StoredFile(name="", path="1/video.mp4", size=5, type="video/mp4")
     publishing.open_out(files.workplace.work(TASK), stored).close()
@@ -540,7 +540,7 @@ async def test_a_child_that_left_nothing_is_refused(files: LocalFiles) -> None:
         await publish(files)
 
 
-# Opening.
+# --- opening ---
 
 
 async def test_a_link_in_the_place_of_a_published_file_is_not_followed(
@@ -607,7 +607,7 @@ async def test_what_cannot_be_a_task_is_unknown(files: LocalFiles, task_id: str)
         await files.remove(task_id)
 
 
-# Removing.
+# --- removing ---
 
 
 async def test_everything_of_a_task_is_removed_also_twice(files: LocalFiles, tmp_path: Path) -> None:
@@ -639,11 +639,13 @@ async def test_removing_a_task_does_not_follow_links(files: LocalFiles, tmp_path
     assert not files.workplace.work(TASK).is_symlink()
 
 
-# Sweeping.
+# --- sweeping ---
 
 
 class Known:
-    """A store that knows these stages, and of completed tasks these files; `after` is what it says later."""
+    """A store that knows these stages, and these files of completed tasks; `after` is what it answers
+    later.
+    """
 
     def __init__(
         self,
@@ -763,7 +765,7 @@ async def test_more_tasks_than_one_batch_are_swept(
 
 
 async def test_a_bucket_that_is_away_does_not_end_a_sweep(files: LocalFiles) -> None:
-    """Nor those who look after the bucket for ever, and begin with a sweep."""
+    """Nor does it end the background sweep of the bucket, which begins with such a sweep."""
     asked: list[str] = []
 
     class Away:
@@ -852,7 +854,7 @@ async def test_a_log_names_no_folder_of_the_machine(tmp_path: Path) -> None:
 async def test_folders_are_looked_for_in_a_log_a_piece_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While a regular expression is looked for, nothing else of Python goes on, in no thread."""
+    """While Python searches with a regular expression, no other thread of it can run."""
     place = LocalWorkplace(tmp_path)
     place.logs.mkdir()
     line = f"[download] {tmp_path / 'work/task/video.mp4'} {'x' * 50}\n".encode()

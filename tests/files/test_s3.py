@@ -37,7 +37,7 @@ __all__ = ["command"]
 
 WITH_PICTURE = "/page?title=Film&src=/1mb.mp4&thumbnail=/thumbnail.jpg"
 LONG = pytest.mark.long
-SHARED = f"shared-{uuid4()}"  # where the files are of the service with which tests take turns
+SHARED = f"shared-{uuid4()}"  # the place in the bucket of the service that tests share in turn
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def proxy(s3: S3) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 def name() -> str:
-    """Of a place in the bucket that no other test has."""
+    """Return a place in the bucket that no other test has."""
     return f"b-{uuid4()}"
 
 
@@ -62,7 +62,7 @@ def name() -> str:
 async def spoiled(
     proxy: Proxy, s3: S3, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Inside]:
-    """A service within this process whose bucket is behind the proxy."""
+    """A service in this process that reaches its bucket through the proxy."""
     for variable, value in s3.keys().items():
         monkeypatch.setenv(variable, value)
     storage = StorageSettings(
@@ -84,11 +84,11 @@ def files_asked(request: web.BaseRequest) -> bool:
 
 
 def is_upload(request: web.BaseRequest) -> bool:
-    """The first of the requests that bring a finished file there: a POST begins one in parts."""
+    """Return whether a request begins the upload of a finished file: a POST begins an upload in parts."""
     return request.method in ("PUT", "POST") and "/files/" in request.path and "thumbnail" not in request.path
 
 
-# --- all is well ---
+# --- the bucket works ---
 
 
 async def test_a_link_goes_in_and_files_come_out_of_the_bucket(
@@ -108,7 +108,7 @@ async def test_a_link_goes_in_and_files_come_out_of_the_bucket(
         assert (answer.status, (await answer.read())[:3]) == (200, b"\xff\xd8\xff")
     async with service.client.get(f"/api/tasks/{task_id}/log") as answer:
         assert b"1mb.mp4" in await answer.read()
-    # its last words, and the removal of its work folder, follow the status
+    # The child logs its last lines, and its work folder is removed, after the status was saved.
     while list((service.data / "work").iterdir()):
         await asyncio.sleep(0.02)
     while "logs/<id>" not in (there := await keys(s3.bucket(SHARED), task_id)):
@@ -242,7 +242,7 @@ async def test_a_server_that_dies_between_manifest_and_status_finds_the_manifest
 async def test_an_upload_whose_parts_the_bucket_has_lost_is_made_again(
     spoiled: Inside, proxy: Proxy, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A bucket says 404 of an upload that it does not know any more."""
+    """A bucket answers 404 for an upload that it does not know any more."""
     monkeypatch.setattr(s3_files, "FIRST_PAUSE", 0.05)
     lost: list[str] = []
 
@@ -294,7 +294,7 @@ async def test_an_upload_that_fails_is_tried_again_within_the_attempt(
 async def test_an_upload_that_the_bucket_has_lost_though_it_succeeded_is_made_again(
     spoiled: Inside, proxy: Proxy, site: Site, s3: S3, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which shows when the bucket is asked for the size: the object is deleted before."""
+    """The object is deleted before the service asks the bucket for its size."""
     monkeypatch.setattr(s3_files, "FIRST_PAUSE", 0.05)
     bucket, lost = s3.bucket(name), list[str]()
     size_of = Bucket.size
@@ -323,7 +323,7 @@ async def test_a_bucket_that_stays_away_sends_the_task_back_and_costs_it_nothing
     media: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What the attempts before have made is never mixed with what the last one makes."""
+    """Files of earlier attempts are never mixed with those of the last one."""
     for module, constant, value in (
         (s3_files, "TRY_UPLOADS_FOR", 0.3),
         (s3_files, "FIRST_PAUSE", 0.1),
@@ -400,7 +400,7 @@ async def test_the_end_of_an_outage_is_told_once_no_request_has_failed_for_a_whi
 async def test_an_upload_that_breaks_off_after_all_the_patience_is_tried_again(
     spoiled: Inside, proxy: Proxy, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The patience is for the time without a bucket, and not for the length of an upload."""
+    """The patience limits the time without a bucket, not the length of an upload."""
     monkeypatch.setattr(s3_files, "TRY_UPLOADS_FOR", 2.0)
     files: Any = spoiled.app[keys_of.FILES]
     uploads = 0
@@ -410,7 +410,7 @@ async def test_an_upload_that_breaks_off_after_all_the_patience_is_tried_again(
         nonlocal uploads
         uploads += 1
         if uploads == 1:
-            await asyncio.sleep(s3_files.TRY_UPLOADS_FOR)  # it takes so long
+            await asyncio.sleep(s3_files.TRY_UPLOADS_FOR)  # the upload takes as long as the patience
             raise StorageAway
         await upload(*arguments)
 
@@ -450,7 +450,7 @@ async def test_a_bucket_that_is_away_is_said_so(spoiled: Inside, proxy: Proxy, s
     done = await completed(spoiled, site, WITH_PICTURE)
     log = f"/api/tasks/{done['task_id']}/log"
     proxy.spoil = lambda _: Spoiled(status=503)
-    while (await spoiled.client.get(log)).status == 200:  # its last words are still on their way
+    while (await spoiled.client.get(log)).status == 200:  # the last lines of the log are still to be uploaded
         await asyncio.sleep(0.02)
     for path in (done["files"]["video"], done["thumbnail"], log):
         async with spoiled.client.get(path, headers={"Accept-Language": "en"}) as answer:
@@ -463,7 +463,7 @@ async def test_a_bucket_that_is_away_is_said_so(spoiled: Inside, proxy: Proxy, s
 async def test_a_bucket_that_is_no_more_is_away(
     s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every object is missing there: that none is there is no news of a task."""
+    """Every object is missing in a deleted bucket, so a 404 says nothing about a task."""
     for variable, value in s3.keys().items():
         monkeypatch.setenv(variable, value)
     bucket = s3_bucket.open_bucket("s3://no-bucket-has-this-name/place", s3.endpoint)
@@ -479,7 +479,7 @@ async def test_a_bucket_that_is_no_more_is_away(
 async def test_a_silent_bucket_is_given_up_within_ten_seconds(
     spoiled: Inside, proxy: Proxy, site: Site, method: str
 ) -> None:
-    """Also one that answers the first question, whether the file is there, and then no other."""
+    """The bucket may also answer the first request, for the file's properties, and then no other."""
     done = await completed(spoiled, site)
     proxy.spoil = lambda request: Spoiled(silent=True) if request.method == method else None
     async with spoiled.client.get(done["files"]["video"]) as answer:
@@ -491,7 +491,7 @@ async def test_a_silent_bucket_is_given_up_within_ten_seconds(
 async def test_an_answer_that_breaks_off_for_good_is_cut_and_never_ended(
     spoiled: Inside, proxy: Proxy, site: Site, media: Path, after: int
 ) -> None:
-    """The first piece is fetched before a word is said, the second one is not."""
+    """The service fetches the first piece before it sends its headers, and the second one after them."""
     done = await completed(spoiled, site)
     proxy.spoil = lambda request: Spoiled(cut=1000) if is_later(request, after) else None
     received = bytearray()
@@ -523,7 +523,7 @@ async def test_an_archive_that_breaks_off_for_good_is_cut_and_never_ended(
 
 
 def is_later(request: web.BaseRequest, position: int) -> bool:
-    """Whether bytes behind `position` are asked for."""
+    """Return whether the request asks for bytes behind `position`."""
     asked = request.headers.get("Range", "")
     return files_asked(request) and int(asked.rpartition("-")[2] or 0) > position
 

@@ -5,7 +5,7 @@ import { test } from "node:test"
 import { Questions } from "../../static/js/tasks/connection.js"
 
 /**
- * An questions whose questions are answered when the test says so.
+ * A connection whose requests are answered when the test says so.
  * @param {string[]} names
  */
 function questionsOf(...names) {

@@ -11,7 +11,7 @@ import { newTask } from "./payloads.js"
 /** @type {any} */
 const i18n = {
   format: new Format("en"),
-  now: () => Date.UTC(2026, 2, 14, 22, 0), // and it stands still
+  now: () => Date.UTC(2026, 2, 14, 22, 0), // a clock that stands still
   t: (/** @type {string} */ key, /** @type {object} */ values = {}) =>
     [key, ...Object.values(values)].join(" "),
 }
@@ -169,9 +169,10 @@ test("what waits comes up as the running ones end, and then as often as they tak
   const running = (/** @type {Partial<import("../../static/js/tasks/task.js").Task>} */ fields) =>
     newTask(9, { stage: "download", ...fields })
   assert.equal(minutesUntil(1, []), 0)
-  assert.equal(minutesUntil(1, [running({ speed: 1e6 })]), 0) // none says when it ends
+  assert.equal(minutesUntil(1, [running({ speed: 1e6 })]), 0) // none of the running tasks says when it ends
   const two = [running({ eta: 120 }), running({ eta: 60, total_bytes: 600e6, speed: 1e6 })]
-  assert.deepEqual([1, 2, 3, 4].map((place) => minutesUntil(place, two)), [1, 2, 7, 8]) // six minutes each
+  // Each task takes six minutes.
+  assert.deepEqual([1, 2, 3, 4].map((place) => minutesUntil(place, two)), [1, 2, 7, 8])
   const places = [1, 5, 50, 500, 2500].map((place) => minutesUntil(place, two))
   assert.deepEqual(places, [...places].sort((a, b) => a - b))
   assert.equal(minutesUntil(2501, two), 1 + 1250 * 6)

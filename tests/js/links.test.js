@@ -5,7 +5,7 @@ import { test } from "node:test"
 
 import { linksIn } from "../../static/js/intake/box.js"
 
-/** What is pasted, and which links are in it. @type {[string, string[]][]} */
+/** A pasted text, and the links in it. @type {[string, string[]][]} */
 const PASTED = [
   ["https://a.example/1", ["https://a.example/1"]],
   ["http://xhslink.com/a/Abc123，复制本条信息，打开【小红书】App", ["http://xhslink.com/a/Abc123"]],
@@ -59,8 +59,8 @@ for (const [text, links] of PASTED) {
 }
 
 test("a very long line is read at once", () => {
-  const before = process.cpuUsage() // not the time of day, in which others may have had the processor
+  const before = process.cpuUsage() // Processor time: the time of day would include that of other processes.
   linksIn("https://a.example/" + ")".repeat(20_000) + " " + "(,".repeat(20_000))
-  const { user, system } = process.cpuUsage(before) // in microseconds
+  const { user, system } = process.cpuUsage(before) // both in microseconds
   assert.ok(user + system < 1_000_000)
 })

@@ -34,7 +34,7 @@ test("below the last task that was loaded nothing is listed: what is loaded next
   list.consider(newTask(3))
   list.consider(newTask(4, { stage: "paused" }))
   list.consider(newTask(5, { stage: "completed" }))
-  list.consider(newTask(6, { stage: "download" })) // stands above
+  list.consider(newTask(6, { stage: "download" })) // a running task stands above the waiting ones
   assert.deepEqual(numbers(list), [6, 1, 2])
   list.reach([newTask(3), newTask(4, { stage: "paused" })], true)
   list.consider(newTask(3))

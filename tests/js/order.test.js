@@ -56,7 +56,8 @@ test("what has ended stands under the day of its end, the last ended first", () 
     ended(5, [2026, 9, 31, 23]),
   ]
   assert.deepEqual(sorted(...tasks), [1, 2, 3, 4, 5])
-  assert.deepEqual(sorted(ended(6, [2026, 10, 2]), ended(7, [2026, 10, 2])), [7, 6]) // in the same second
+  // Both ended in the same second.
+  assert.deepEqual(sorted(ended(6, [2026, 10, 2]), ended(7, [2026, 10, 2])), [7, 6])
 })
 
 test("days are those of the reader's zone, months stand for all that is older", () => {
@@ -64,7 +65,8 @@ test("days are those of the reader's zone, months stand for all that is older", 
   const title = (/** @type {Task} */ task) => sections.title(sections.of(task))
   assert.equal(title(ended(1, [2026, 10, 26, 0])), "section.today")
   assert.equal(title(ended(1, [2026, 10, 25, 0])), "section.yesterday")
-  assert.equal(title(ended(1, [2027, 0, 1])), "section.today") // by a clock that goes before this one
+  // Ended tomorrow, by a clock that is ahead of this one.
+  assert.equal(title(ended(1, [2027, 0, 1])), "section.today")
   assert.deepEqual(title(ended(1, [2026, 10, 24])), new Date(2026, 10, 1))
 })
 

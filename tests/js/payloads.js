@@ -3,7 +3,7 @@
 /** @typedef {import("../../static/js/tasks/task.js").Task} Task */
 
 /**
- * A task as the API tells of it.
+ * A task as the API sends it.
  * @param {number} number
  * @param {Partial<Task>} [fields]
  * @returns {Task}

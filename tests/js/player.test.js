@@ -49,5 +49,5 @@ test("seconds alone are a mark as well, and other words are none", () => {
   assert.equal(secondsOf("1:30"), 90)
   for (const text of ["", "1:", "a", "1:2:3:4", "-1"]) assert.ok(isNaN(secondsOf(text)))
   assert.equal(timeOf(NaN), "")
-  assert.equal(timeOf(Infinity), "") // a film that still comes
+  assert.equal(timeOf(Infinity), "") // a film that is still being downloaded
 })

@@ -102,7 +102,7 @@ test("what is loaded comes last although its section is above by now: nothing th
   assert.equal(shown.sections.length, 1)
 })
 
-/** A list of three entries between two other tasks, of which the reader unfolds it. */
+/** A list of three entries between two other tasks; the reader unfolds the list. */
 function listOf3() {
   const counts = { total: 3, completed: 0, failed: 0 }
   const tasks = [newTask(1), newTask(2, { entries: counts }), newTask(6)]

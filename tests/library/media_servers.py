@@ -46,12 +46,12 @@ UNSEEN_FOLDERS = frozenset(
     ("metadata", "extrafanart", "extrathumbs", "lost+found", "subs", "sample", "minta", "@eadir", "#recycle")
 )
 """Jellyfin, `Emby.Server.Implementations/Library/IgnorePatterns.cs`."""
-_BETWEEN = "[] ._x-"  # between the numbers of a season and an episode: Jellyfin's and Kodi's together
+_BETWEEN = "[] ._x-"  # characters between the numbers of a season and an episode, in Jellyfin or Kodi
 _VOLUMES = ("cd", "dvd", "part", "pt", "disc", "disk", "file")
 
 
 def episodes(name: str) -> list[tuple[int, int, int, int]]:
-    """Each `s<season>e<episode>` in `name`, in any case: its numbers, and where it begins and ends.
+    """Yield each `s<season>e<episode>` in `name`, in any case: its numbers, and where it begins and ends.
 
     Jellyfin takes the first (`NamingOptions.cs`, EpisodeExpressions), Kodi each of them as one more episode
     (`xbmc/settings/AdvancedSettings.cpp`, m_tvshowEnumRegExps; `VideoInfoScanner.cpp` goes on with the rest).
@@ -70,21 +70,21 @@ def episodes(name: str) -> list[tuple[int, int, int, int]]:
 
 
 def continues(behind: str) -> bool:
-    """Whether `behind` the number of an episode Kodi finds another (m_tvshowMultiPartEnumRegExp), or a part
-    of it (a letter, or a digit behind a dot).
+    """Return whether Kodi finds another number after that of an episode (m_tvshowMultiPartEnumRegExp), or a
+    part of an episode (a letter, or a digit after a dot).
     """
     return bool(re.match(r"[-_exEX]+[0-9]|[a-iA-I](?![0-9])|\.[1-9]", behind))
 
 
 def crossed(name: str) -> bool:
-    """Whether it has numbers like 1x02-03, which Jellyfin takes for several episodes, whatever is before them
-    (MultipleEpisodeExpressions).
+    """Return whether a name has numbers like 1x02-03, which Jellyfin takes for several episodes, whatever is
+    before them (MultipleEpisodeExpressions).
     """
     return bool(re.search("[0-9][xX][0-9]{1,3}(?:[xXeE]|-[xXeE]{0,2}| - )[0-9]", name))
 
 
 def is_extra(path: str) -> bool:
-    """Jellyfin's `ExtraRuleResolver.cs`."""
+    """Return whether Jellyfin takes a file for an extra of a film (`ExtraRuleResolver.cs`)."""
     *folders, name = path.split("/")
     stem = name.rpartition(".")[0].rstrip("0123456789").lower()
     return (
@@ -95,9 +95,11 @@ def is_extra(path: str) -> bool:
 
 
 def is_unseen(path: str, *, film: bool) -> bool:
-    """Whether Jellyfin passes over it, or Kodi (m_tvshowExcludeFromScanRegExps and those of movies)."""
+    """Return whether Jellyfin or Kodi ignores the file (m_tvshowExcludeFromScanRegExps and those of
+    movies).
+    """
     folders = path.lower().split("/")[:-1]
-    is_sample = re.search(r"[!-._ /\\]sample[-._ /\\]", f"/{path.lower()}")  # `!-.` is a range
+    is_sample = re.search(r"[!-._ /\\]sample[-._ /\\]", f"/{path.lower()}")  # `!-.` is a range of characters
     return bool(
         any(folder in UNSEEN_FOLDERS or folder.startswith(".") for folder in folders)
         or is_sample
@@ -107,7 +109,9 @@ def is_unseen(path: str, *, film: bool) -> bool:
 
 
 def is_volume(name: str) -> bool:
-    """Whether it ends like a part of a film, `part 2` or `[cd1]` (Jellyfin's VideoFileStackingRules)."""
+    """Return whether a name ends like that of a part of a film, `part 2` or `[cd1]` (Jellyfin's
+    VideoFileStackingRules).
+    """
     stem = name.rpartition(".")[0].lower().rstrip(")]")
     bare = stem.rstrip("0123456789")
     if bare == stem:
@@ -117,14 +121,16 @@ def is_volume(name: str) -> bool:
 
 
 def season_of_folder(name: str, parent: str) -> int | None:
-    """Jellyfin's `SeasonPathParser.cs`: the name of the show's folder is taken out of it before."""
+    """Return the season that Jellyfin reads in a folder's name (`SeasonPathParser.cs`); it removes the name
+    of the show's folder first.
+    """
     bare, above = (re.sub(r"[ ._\[\]-]", "", each).lower() for each in (name, parent))
     found = re.fullmatch("season([0-9]+)", bare.replace(above, "") if above else bare)
     return int(found[1]) if found else None
 
 
 def refused_by_windows(path: str) -> str | None:
-    """The first name in `path` that no program of Windows can have."""
+    """Return the first name in `path` that no program on Windows can use, or None."""
     for name in path.split("/"):
         stem = name.partition(".")[0].rstrip(" ").upper()
         if (

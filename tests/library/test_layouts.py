@@ -1,5 +1,5 @@
-"""A layout is complete: what it makes, what it is for, and where users choose it. Whoever adds one is told
-which file lacks it.
+"""Each layout of the library is complete: its names, its description, and the places where users choose it. A
+test names the file that lacks a new layout.
 """
 
 import re

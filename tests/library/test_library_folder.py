@@ -1,4 +1,6 @@
-"""The library's folder: whole files or none, nobody's file written over, no link followed out of it."""
+"""The folder of the library: it has only whole files, no foreign file is overwritten, and no link is followed
+out of it.
+"""
 
 import asyncio
 import errno
@@ -94,7 +96,7 @@ async def test_on_another_file_system_it_is_a_copy(source: Path) -> None:
 
 
 class Sent(Stream):
-    """A file in a bucket, of which only so many pieces come."""
+    """A file in a bucket that breaks off after so many pieces."""
 
     def __init__(self, pieces: int = 50) -> None:
         self.pieces = pieces
@@ -291,14 +293,14 @@ async def test_a_move_that_was_killed_leaves_no_empty_folder_behind(
 
 
 class Killed(BaseException):
-    """Nothing is cleaned up after it."""
+    """Stands for a kill: nothing is cleaned up after it."""
 
 
 CALLS = ("open", "mkdir", "fchmod", "fsync", "link", "unlink", "write", "rename")
 
 
 def each_call(root: Path, source: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Break off at the first call of the system, then at the second, and so on, until none is left."""
+    """Interrupt the method at its first system call, then at the second, and so on, until it has no more."""
     number = 0
     while True:
         number += 1
@@ -310,7 +312,7 @@ def each_call(root: Path, source: Path, method: str, monkeypatch: pytest.MonkeyP
                 nonlocal left, dead
                 left -= 1
                 if dead or left == 0:
-                    dead = True  # what would tidy up does not run either
+                    dead = True  # a dead process does not clean up either
                     raise Killed
                 return original(*arguments, **more)
 

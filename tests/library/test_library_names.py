@@ -1,4 +1,4 @@
-"""Where a film lies in the library, and how media servers read that."""
+"""The path of a film in the library, and how media servers read it."""
 
 import tempfile
 import unicodedata
@@ -38,7 +38,7 @@ FILM = Film(
     channel="Some Channel",
     channel_id="UC123",
 )
-# Pieces of which names are made that somebody reads otherwise.
+# Parts of titles and names that some program reads as something else.
 _PIECES = st.sampled_from(
     [
         "S01E02",
@@ -219,8 +219,8 @@ def test_another_name_for_the_same_film_still_ends_in_its_id() -> None:
 
 @pytest.mark.wide
 @given(_FILMS, st.sampled_from((None, "YouTube", "a" * 30 + "/" + "b" * 29)))
-@example(replace(FILM, channel="Class5 E4"), None)  # is season 5, episode 4 otherwise
-@example(replace(FILM, channel="16x9-4 lenses"), None)  # several episodes
+@example(replace(FILM, channel="Class5 E4"), None)  # without care, this would be season 5, episode 4
+@example(replace(FILM, channel="16x9-4 lenses"), None)  # without care, this would be several episodes
 @example(replace(FILM, title="S01E02 and s3.e4"), None)
 @example(replace(FILM, id="a1x2-3bcdef"), None)
 @example(replace(FILM, channel="Shorts"), None)
@@ -236,7 +236,7 @@ def test_media_servers_read_one_episode_whatever_it_is_called(film: Film, folder
     head, opening, _ = name.rpartition(" [")
     [(season, episode, start, end)] = media_servers.episodes(head)
     assert (season, episode) == (film.day.year, film.episode)
-    assert start > 0  # without a show before it, Jellyfin looks for more numbers
+    assert start > 0  # without a show before the number, Jellyfin looks for more numbers
     assert not media_servers.episodes(f"{opening}{film.label}]")
     assert not media_servers.continues(name[end:])
     assert not media_servers.crossed(name)
@@ -271,7 +271,7 @@ def test_a_path_can_be_on_any_file_system(film: Film, library: Library) -> None:
         assert utf16_length(path) <= LONGEST_PATH
         assert unicodedata.is_normalized("NFC", path)
         assert media_servers.refused_by_windows(path) is None
-        seen = path.replace("\u200d", "")  # which joins emoji
+        seen = path.replace("\u200d", "")  # this character joins emoji
         assert not any(unicodedata.category(letter) in ("Cc", "Cf", "Cs") for letter in seen)
         assert all(not each.startswith(".") for each in path.split("/"))
         assert all(len(each.encode()) <= 255 for each in path.split("/"))
@@ -419,7 +419,7 @@ def test_a_name_is_stable_and_bounded(text: str, longest: int) -> None:
     once = clean(text)
     assert clean(once) == once
     name = file_name(text, longest)
-    assert len(name.encode()) <= longest + 1  # a reserved one gets a letter more
+    assert len(name.encode()) <= longest + 1  # a reserved name gets one more letter
     assert file_name(name, longest + 2) == name
 
 

@@ -1,4 +1,4 @@
-"""What a client learns of paths before anything is fetched."""
+"""The preview of paths in the library, which a client gets before anything is fetched."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path

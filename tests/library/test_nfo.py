@@ -1,4 +1,4 @@
-"""What stands in NFO files."""
+"""The content of NFO files."""
 
 from collections.abc import Callable
 from dataclasses import replace

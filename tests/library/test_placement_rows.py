@@ -1,4 +1,6 @@
-"""What is to be placed in the library, on every backend: two servers at once lose and break nothing."""
+"""The rows of files to be placed in the library, on every backend: two servers at once lose and break
+nothing.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -52,7 +54,8 @@ async def test_a_set_that_is_wanted_anew_is_left_to_whoever_works_on_it(store: A
     await rooms(store).placements.release(one.set_id, NOW + LEASE)
     again = (await claimed(store, NOW + 1)).file_set
     assert (again.task_id, again.about[OTHER_TASKS]) == ("second", ["first"])
-    await rooms(store).placements.release(one.set_id, NOW + LEASE)  # which is not that of the other one
+    # This lease has ended, and the second one must stay.
+    await rooms(store).placements.release(one.set_id, NOW + LEASE)
     assert await rooms(store).placements.claim(2, LEASE, NOW + 2) == []
 
 
@@ -91,7 +94,7 @@ async def test_a_set_whose_server_has_died_is_due_when_the_lease_ends(store: Any
 
 @asynccontextmanager
 async def two_nodes(url: str) -> AsyncIterator[tuple[psycopg.AsyncConnection, PostgresStore]]:
-    """An open transaction of one node, and the store of another one."""
+    """Open a transaction of one node, and the store of another node."""
     async with (
         postgresql.open_store(url, max_queued=100, find_short=short_of, hooks=HOOKS) as store,
         await psycopg.AsyncConnection.connect(url) as other,

@@ -1,4 +1,4 @@
-"""What tasks have fetched gets into the library, on both databases, whatever is in its way."""
+"""The placer puts the files of tasks into the library, on both databases, in spite of faults."""
 
 import asyncio
 import hashlib
@@ -66,7 +66,9 @@ Open = Callable[..., AbstractAsyncContextManager[Inside]]
 
 @asynccontextmanager
 async def holding(folder: Path, **sections: Any) -> AsyncIterator[Inside]:
-    """A service that begins no task, since tests complete them; a node begins each that it sees queued."""
+    """A service with a paused queue: tests complete its tasks. A node of a cluster would start every task
+    that it sees queued.
+    """
     async with inside(folder, **sections) as server:
         async with server.client.post("/api/queue/pause") as answer:
             assert answer.status == 200
@@ -74,7 +76,7 @@ async def holding(folder: Path, **sections: Any) -> AsyncIterator[Inside]:
 
 
 # Tests with this mark run on both databases in `make test`: together they execute every line of the library's
-# rows. All other tests here run on PostgreSQL in `make test-wide` alone.
+# rows. All other tests here run only on PostgreSQL, in `make test-wide`.
 DATABASES = ["sqlite", "postgresql"]
 ON_BOTH = pytest.mark.parametrize("database", DATABASES, indirect=True)
 
@@ -115,7 +117,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def server(open_server: Open, root: Path) -> AsyncIterator[Inside]:
     async with open_server() as server:
-        await until((root / MARKER).exists)  # the first check makes a library of the folder
+        await until((root / MARKER).exists)  # the first check writes the mark of a library into the folder
         yield server
 
 
@@ -126,7 +128,7 @@ async def completed(
     kinds: tuple[str, ...] = ("video",),
     **contents: bytes,
 ) -> None:
-    """Complete a task as its child would have, with files of these `kinds`."""
+    """Complete a task as its child would have done, with files of these `kinds`."""
     recorder = server.app[keys.TASKS]._recorder
     await recorder.record(task_id, Resumed())
     await recorder.record(task_id, Started())
@@ -151,7 +153,7 @@ async def submitted(server: Inside, **library: Any) -> str:
 
 
 async def placed(server: Inside, task_id: str) -> list[str]:
-    """The paths, once the task says that it is placed."""
+    """Wait until the task says that its files are placed; return their paths."""
     while (found := (await server.status(task_id))["library"])["state"] != "placed":
         await asyncio.sleep(0.02)
     paths: list[str] = found["paths"]
@@ -159,7 +161,7 @@ async def placed(server: Inside, task_id: str) -> list[str]:
 
 
 def all_of(root: Path) -> list[str]:
-    """All files but the mark; folders may go meanwhile."""
+    """Return the paths of all files but the mark; folders may disappear meanwhile."""
     found = (Path(folder, name) for folder, _, names in os.walk(root) for name in names if name != MARKER)
     return sorted(str(path.relative_to(root)) for path in found)
 
@@ -290,7 +292,8 @@ async def test_the_same_video_again_is_placed_once(server: Inside, root: Path) -
 
 @pytest.mark.wide
 async def test_both_tasks_of_one_video_are_told_where_it_is(server: Inside, root: Path) -> None:
-    away = root.rename(root.with_name("away"))  # both end before it is placed
+    # Without the library, both tasks end before the video is placed.
+    away = root.rename(root.with_name("away"))
     tasks = [await submitted(server) for _ in range(2)]
     for task_id in tasks:
         await completed(server, task_id)
@@ -311,7 +314,8 @@ async def test_an_earlier_task_waits_for_the_library_like_the_later_one_of_the_s
     await completed(server, earlier)
     store = server.app[PLACEMENTS]
     [file_set] = [one for one in await store.waiting_without("full", 0.0) if one.task_id == earlier]
-    await completed(server, later)  # while the placer is about to tell of the set that it has read
+    # The second task completes after the placer has read the set, and before it reports to tasks.
+    await completed(server, later)
     for task_id in (earlier, later):
         library = (await store.of_task(task_id, file_set.set_id)).library
         assert library is not None
@@ -343,7 +347,7 @@ async def test_of_two_equal_tasks_that_are_not_kept_none_is_left(
 
     monkeypatch.setattr(Placer, "_report_to_tasks", told_later)
     tasks = [await submitted(server, **PLAIN, keep_task=False) for _ in range(2)]
-    for task_id in tasks:  # the other one is completed before anybody is told of the first
+    for task_id in tasks:  # the second task completes before the first one is told
         await completed(server, task_id)
     may_tell.set()
     while await (await server.client.get(f"/api/tasks?ids={','.join(tasks)}")).json() != {"tasks": []}:
@@ -407,7 +411,7 @@ async def test_a_task_that_is_not_kept_stays_until_its_end_was_told(
 
 
 class Told:
-    """A receiver of webhooks, with the payloads that came."""
+    """A receiver of webhooks, with the payloads that it got."""
 
     def __init__(self) -> None:
         self.got: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -480,7 +484,7 @@ async def test_after_ten_minutes_an_end_is_told_with_what_keeps_the_files_from_t
         due = datetime.fromisoformat(delivery["next_at"]).timestamp()
         assert delivery["attempts"] == 0
         assert due - ended == pytest.approx(600, abs=60)
-        # As after these ten minutes.
+        # As if these ten minutes had passed.
         store: Any = server.app[PLACEMENTS]
 
         async def is_due(tables: Any) -> None:
@@ -506,13 +510,13 @@ async def test_languages_that_differ_in_case_are_one_file(server: Inside, root: 
 
 
 class Folding:
-    """`os` on a file system that folds the case of names, as shares of Windows do."""
+    """`os` on a file system that folds the case of names, as Windows shares do."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
 
     def found(self, name: Any, at: int | None) -> Any:
-        """The name that is there."""
+        """Return the name in the folder that differs in case only."""
         there = os.listdir(at) if at is not None and "/" not in str(name) else []
         return next((each for each in there if each.casefold() == str(name).casefold()), name)
 
@@ -659,7 +663,7 @@ async def test_a_mount_that_is_away_is_waited_for_and_nothing_is_written_into_it
     await completed(server, first)
     await placed(server, first)
     away = root.rename(root.with_name("away"))
-    root.mkdir()  # the empty mount point
+    root.mkdir()  # an empty mount point
     second = await submitted(server)
     await completed(server, second, INFO.model_copy(update={"id": "x2"}))
     assert (await waits(server, second))["reason"] == "away"
@@ -730,7 +734,7 @@ async def test_a_row_that_cannot_be_read_keeps_nothing_else_from_being_placed(
     *,
     is_of_task: bool,
 ) -> None:
-    away = root.rename(root.with_name("away"))  # nothing is placed yet
+    away = root.rename(root.with_name("away"))  # without the library, nothing is placed yet
     odd, sound = await submitted(server), await submitted(server)
     for number, task_id in enumerate((odd, sound)):
         await completed(server, task_id, film(number))
@@ -775,7 +779,7 @@ async def test_a_library_that_is_full_is_tried_again(
         await until(lambda: tries > 1)
         status = await server.status(task_id)
         assert (status["stage"], status["library"]["state"]) == ("completed", "waiting")
-        await until(lambda: all_of(root) == [])  # between two tries
+        await until(lambda: all_of(root) == [])  # the placer has removed what an interrupted try left
     await placed(server, task_id)
     assert all_of(root) == [f"{NAME}.mp4"]
 
@@ -792,7 +796,7 @@ STEPS = (
 async def test_a_set_is_placed_once_whatever_step_the_server_dies_at(
     open_server: Open, database: str, root: Path, step: str, is_after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before or after a step the placer stands still for ever; the next server goes on."""
+    """The placer hangs for ever before or after a step; the next server goes on."""
     from server.library.placement_rows import PlacementRows
     from server.library.placing import PlacedFiles
     from server.tasks.service import Tasks
@@ -821,7 +825,9 @@ async def test_a_set_is_placed_once_whatever_step_the_server_dies_at(
 
 
 class Held:
-    """The first call of a method of the library's folder, which runs in a thread, waits for `go_on`."""
+    """Holds the first call of a method of the library's folder, which runs in a thread, until `go_on` is
+    called.
+    """
 
     def __init__(self, patch: pytest.MonkeyPatch, owner: Any, method: str) -> None:
         self.began, self._goes_on = asyncio.Event(), threading.Event()
@@ -842,7 +848,7 @@ class Held:
 
 @pytest.fixture
 def let_go() -> Iterator[list[Held]]:
-    """Calls that are held go on in the end, also where the test fails."""
+    """Let all held calls go on in the end, even if the test fails."""
     held: list[Held] = []
     yield held
     for one in held:
@@ -870,7 +876,7 @@ async def test_the_same_film_that_is_wanted_while_it_is_placed_keeps_its_file(
     second = await submitted(server)
     await completed(server, second)
     monkeypatch.setattr(PlacementRows, "due_in", due_in)
-    for _ in range(3):  # whoever might begin to place it as well has seen it
+    for _ in range(3):  # after three looks, every placer that might place the file as well has seen it
         await checks.get()
     put.go_on()
     for task_id in (first, second):
@@ -883,7 +889,9 @@ async def test_the_same_film_that_is_wanted_while_it_is_placed_keeps_its_file(
 async def test_a_server_that_stood_still_deletes_nothing_that_another_has_placed_since(
     server: Inside, root: Path, step: str, let_go: list[Held], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It goes on with a deletion when its lease is over, and the film was left, dropped and placed anew."""
+    """The first server resumes a deletion after its lease has ended; meanwhile the film was dropped by a
+    second server, and placed anew.
+    """
     from server.library.library_folder import Root
     from server.tasks import leases
 
@@ -905,8 +913,8 @@ async def test_a_server_that_stood_still_deletes_nothing_that_another_has_placed
     await held.began.wait()
     for module in (leases, placer):
         monkeypatch.setattr(module, "stopwatch", lambda: stopwatch() + leases.LEASE)
-    await server.app[PLACEMENTS].release_all()  # as its end does
-    await ended.get()  # another one has left it
+    await server.app[PLACEMENTS].release_all()  # ends the leases of the server that hung
+    await ended.get()  # a second server has dropped the film
     again = await submitted(server)
     await completed(server, again, kinds=("video", "subtitle.en"))
     both = [f"{NAME}.mp4", f"{NAME}.en.vtt"]
@@ -919,9 +927,9 @@ async def test_a_server_that_stood_still_deletes_nothing_that_another_has_placed
 
 
 async def end_leases(server: Inside, database: str) -> None:
-    """End those of a server that is no more, which else takes a minute.
+    """End the leases of a server that is gone; they would last a minute.
 
-    The next server of one machine does so when it starts: later this would end its own ones.
+    On one machine, the next server does so when it starts: later it would end its own leases.
     """
     if database != "sqlite":
         await server.app[PLACEMENTS].release_all()
@@ -943,7 +951,7 @@ async def found(
     pictures: Sequence[SourcePicture] = (),
     **source: Any,
 ) -> list[str]:
-    """The tasks of these entries, which a check has found beside others; the first ones are the newest."""
+    """Let a check find these entries, the first being the newest; return the ids of their tasks."""
     store, checks = server.app[SUBSCRIPTIONS].store, server.app[SUBSCRIPTIONS].checks
     now = server.app[keys.CLOCK].now().timestamp()
     subscription = await store.get(subscription_id)
@@ -951,7 +959,7 @@ async def found(
     async def claim() -> Claim:
         while True:
             await server.app[SUBSCRIPTIONS].check(subscription_id)
-            later = now + 100.0 * next(CLAIMS)  # when all leases have ended
+            later = now + 100.0 * next(CLAIMS)  # a time at which all leases have ended
             for each in await checks.claim(9, 60.0, later):
                 if each.subscription.subscription_id == subscription.subscription_id:
                     return each
@@ -979,7 +987,7 @@ def film(number: int) -> VideoInfo:
 
 @pytest.fixture
 def nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests say what checks find."""
+    """Stop all checks: the tests say what checks find."""
 
     async def never(*_: Any, **__: Any) -> None:
         await asyncio.Event().wait()
@@ -1022,7 +1030,7 @@ async def test_two_subscriptions_for_one_folder_share_a_file_until_the_last_lets
         if number == 0:
             await asyncio.sleep(0.6)
             assert all_of(root) == [path]
-    await until(lambda: [each.name for each in root.iterdir()] == [MARKER])  # empty folders go as well
+    await until(lambda: [each.name for each in root.iterdir()] == [MARKER])  # empty folders are removed, too
 
 
 @pytest.mark.wide
@@ -1040,7 +1048,7 @@ async def test_a_shared_file_goes_when_all_let_it_go_at_once(
     store: Any = server.app[PLACEMENTS]
 
     async def reorder(tables: Any) -> None:
-        """The one that has the files is the first, or the last, of both that are claimed."""
+        """Let the set with the files come first, or last, of the two that are claimed."""
         owner, heir = ("00", "01") if is_first else ("01", "00")
         [(before,)] = await tables.fetch("SELECT set_id FROM file_sets WHERE shares IS NULL")
         await tables.run("UPDATE file_sets SET set_id = ? WHERE shares IS NOT NULL", (heir,))
@@ -1062,7 +1070,7 @@ async def test_a_shared_file_goes_when_all_let_it_go_at_once(
 async def test_files_go_with_their_subscription_at_once_however_many_are_shared(
     server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(placer, "LOOK_EVERY", 3600.0)  # nobody checks by itself
+    monkeypatch.setattr(placer, "LOOK_EVERY", 3600.0)  # the placer looks only when it is woken
     ids = [await subscribed(server, name, backlog="all", library=PLAIN | {"folder": "All"}) for name in "ab"]
     for task_id in await found(server, ids[0], 3, 2, 1):
         await completed(server, task_id, film(int((await server.status(task_id))["url"][-1])))
@@ -1098,7 +1106,7 @@ async def test_a_film_that_tells_no_day_has_that_of_its_entry(server: Inside, ro
 async def test_episodes_of_a_day_are_numbered_as_they_were_published_whichever_is_fetched_first(
     server: Inside, root: Path, *, is_told: bool
 ) -> None:
-    """`is_told`: the list says when; otherwise the tasks do, once they run."""
+    """`is_told`: the list has the times of publication; otherwise the tasks learn them when they run."""
     mine = await subscribed(server, "a", backlog="all", library=PLAIN)
     hours = {number: f"2026-03-14T{number:02}:00:00Z" for number in (8, 12, 18)}
     listed = [
@@ -1230,7 +1238,7 @@ async def test_after_a_renamed_channel_rename_moves_all_that_its_films_have(
 
 
 def shows_told(root: Path) -> set[str | None]:
-    """What all NFO files below `root` call the show."""
+    """Return the names of the show in all NFO files below `root`."""
     told = set[str | None]()
     for path in root.rglob("*.nfo"):
         tree = ElementTree.parse(path)
@@ -1301,7 +1309,7 @@ async def test_while_one_rename_moves_files_another_one_is_refused(
 
 
 async def quiet(server: Inside) -> None:
-    """Return when nothing is left to be done in the library."""
+    """Return when the library has nothing left to do."""
     while await busy(server):
         await asyncio.sleep(0.05)
 
@@ -1351,7 +1359,7 @@ async def test_what_verify_misses_is_no_path_of_a_task_until_it_is_there_again(
 
 
 async def called_otherwise(server: Inside, channel: str, **more: str) -> None:
-    """The channel of all that is placed has another name now."""
+    """Rename the channel of everything that is placed."""
     known = INFO.model_dump(include={"title", "id", "extractor", "channel_id", "published_at"})
     store: Any = server.app[PLACEMENTS]
 
@@ -1491,7 +1499,9 @@ async def test_verify_finds_what_is_missing_changed_or_elsewhere_by_name_and_siz
 async def test_after_an_older_backup_what_lies_there_is_known_and_not_fetched(
     server: Inside, root: Path
 ) -> None:
-    """Of one film only its name tells which it is, of the other its NFO; no check has found that one yet."""
+    """The name of one film tells which video it is, of the other its NFO does; no check has found the second
+    film yet.
+    """
     mine = await subscribed(server, "a", library=PLAIN)
     await found(server, mine, 1)
     assert (await items_of(server, mine))["site 1"]["state"] == "known"
@@ -1517,7 +1527,7 @@ async def test_after_an_older_backup_what_lies_there_is_known_and_not_fetched(
 async def test_after_an_older_backup_films_that_only_their_link_identifies_are_known_too(
     server: Inside, root: Path
 ) -> None:
-    """Of one an item's key has the label of its name, of the other its NFO tells the link."""
+    """Of one film the label in its name has the key of the item, of the other the NFO has the link."""
     mine = await subscribed(server, "a", library=PLAIN)
     links = [f"http://a.test/{number}.mp3?a=1&b=2" for number in range(3)]
     listed = [FoundEntry(url=link, title="Episode") for link in links]
@@ -1544,7 +1554,7 @@ async def test_after_an_older_backup_films_that_only_their_link_identifies_are_k
 async def test_episodes_of_a_podcast_lie_in_its_folder_also_when_it_is_called_otherwise(
     server: Inside, root: Path
 ) -> None:
-    """Of their files nothing is known but what the feed says; whom it calls their author says little."""
+    """Only the feed describes the files; its author is no reliable name for the folder."""
     mine = await subscribed(server, "a", backlog="all", library={"layout": "shows"})
     other = await subscribed(server, "b", backlog="all", library={"layout": "podcast", "folder": "P"})
     said = VideoInfo(extractor="generic", extractor_key="Generic", id="e", uploader="A Network")

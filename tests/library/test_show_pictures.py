@@ -1,4 +1,4 @@
-"""What a channel says of itself lies in its show's folder: its pictures and its text, on both databases."""
+"""The folder of a show has the pictures and the description of its channel, on both databases."""
 
 import asyncio
 import base64
@@ -38,7 +38,7 @@ FILMED = ("video", "thumbnail")
 
 @pytest.fixture(autouse=True)
 def looks_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests say what checks find; the library is filled at once."""
+    """Stop all checks, since the tests say what checks find, and let the placer work at once."""
 
     async def never(*_: Any, **__: Any) -> None:
         await asyncio.Event().wait()
@@ -79,7 +79,7 @@ AVATAR, BANNER = pictured("picture", b"avatar"), pictured("banner", b"banner")
 
 
 async def fetched(server: Inside, mine: str, *numbers: int, **source: Any) -> list[str]:
-    """Fetch these entries of a subscription, which a check has found beside what it tells of the source."""
+    """Let a check find these entries and `source`, what the source says of itself; complete the tasks."""
     tasks = await found(server, mine, *numbers, **source)
     for number, task_id in zip(numbers, tasks, strict=True):
         if (await server.status(task_id))["stage"] != "completed":
@@ -211,7 +211,7 @@ async def test_they_move_with_a_rename_which_finds_nothing_afterwards(server: In
 
 
 async def renamed(server: Inside) -> int:
-    """Rename once an earlier renaming has moved its files; return how many files are renamed."""
+    """Rename the files once an earlier renaming has ended; return how many files are renamed."""
     while True:
         async with server.client.post("/api/library/actions", json={"action": "rename"}) as answer:
             if answer.status != 409:

@@ -60,7 +60,7 @@ async def made(server: Inside, task_id: str, **more: object) -> dict[str, Any]:
 
 
 async def opened(server: Inside, url: str, **headers: str) -> tuple[int, bytes]:
-    """As somebody who has nothing but the link."""
+    """Request a link as somebody who has nothing else."""
     path = urlsplit(url)._replace(scheme="", netloc="").geturl()
     async with server.client.get(path, headers={"Authorization": "", **headers}) as answer:
         return answer.status, await answer.read()
@@ -94,7 +94,7 @@ async def test_a_link_lasts_as_long_as_was_asked_for(
     assert await opened(server, long["url"]) == (200, CONTENT)
     _, listed = await asked(server, "GET", f"/api/tasks/{task_id}/links")
     assert [one["id"] for one in listed["links"]] == [long["id"]]
-    await made(server, task_id)  # forgets what has expired
+    await made(server, task_id)  # making a link deletes expired ones
     assert (await opened(server, link["url"]))[0] == 410
 
 

@@ -1,4 +1,4 @@
-"""Asking whether something was fetched, and taking archives of yt-dlp."""
+"""The routes that say whether a video was fetched, and that import archives of yt-dlp."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -90,7 +90,7 @@ async def test_without_a_link_nothing_is_asked(client: Client) -> None:
 
 @pytest.mark.wide
 async def test_a_download_is_remembered_after_its_deletion(service: Service, site: Site) -> None:
-    # The service that tests share remembers what came from another site at the same port.
+    # The shared service may remember a film of another test's site, which had the same port.
     link = site.url(f"/video.mp4?signature={uuid4()}")
     async with service.client.get("/api/media", params={"url": link}) as response:
         assert (response.status, (await response.json(content_type=None))["code"]) == (404, "media_not_found")
@@ -110,7 +110,7 @@ async def test_a_download_is_remembered_after_its_deletion(service: Service, sit
     assert found["key"].startswith("url https://127.0.0.1:")
 
 
-# Archives that are large, and many at once.
+# --- large archives, and many imports at once ---
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What was fetched is remembered, on every backend."""
+"""The memory of fetched videos, on every backend."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -51,7 +51,7 @@ async def fetched(
     archive_ids: tuple[str, ...] = (),
     **fields: Any,
 ) -> Task:
-    """A task that is added, runs and is completed."""
+    """Add a task, run it and complete it."""
     task = await add(store, new_task(url, **fields))
     return await completed(store, task, info, archive_ids)
 

@@ -1,6 +1,7 @@
-"""Read by a server's interpreter when it starts: on SIGUSR1 it takes the order that lies beside its data.
+"""A server's interpreter reads this when it starts: on SIGUSR1 it reads the order in the file beside its
+data.
 
-See `tests.moments`, whose `Moment` the order is. Leases last for `LEASE` seconds.
+The order is a `Moment` of `tests.moments`. Leases last for `LEASE` seconds.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any
 
 
 def take_order(*_: object) -> None:
-    """From now on: end at once, without a word, where the call of the order would be made."""
+    """Read the order: from now on, the process kills itself just before the call that the order names."""
     order = Path(os.environ["CLIPWIRE_STORAGE__DATA_DIR"]).with_name("order")
     module, owner_name, method, when = json.loads(order.read_text())
     owner = getattr(import_module(module), owner_name)

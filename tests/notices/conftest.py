@@ -1,4 +1,4 @@
-"""Both stores, for what is told by them."""
+"""The fixtures of the tests of notices: both stores."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -17,7 +17,7 @@ OpenAny = Callable[..., AbstractAsyncContextManager[Any]]
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> OpenAny:
-    """Opens the same data again and again."""
+    """Return what opens a store; each call opens the same data again."""
     if request.param == "sqlite":
         path = tmp_path / "clipwire.db"
         return partial(sqlite.open_store, path, max_queued=300, find_short=short_of, hooks=HOOKS)

@@ -1,4 +1,6 @@
-"""Real receivers, one of which hangs: nobody else waits for it, on one machine and on several nodes."""
+"""Deliveries to real receivers, one of which hangs: no other receiver waits for it, on one machine and on
+several nodes.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,7 +29,7 @@ def test_each_kind_of_addressee_has_slots_and_words_for_the_log() -> None:
 
 
 class Receiver:
-    """Answers each request once `answers` is set; counts those that wait for it."""
+    """Answers each request once `answers` is set; counts the requests that wait for this."""
 
     def __init__(self) -> None:
         self.answers = asyncio.Event()
@@ -70,7 +72,7 @@ def deliverer_of(store: Any) -> Deliverer:
 
 
 async def nodes(open_any: OpenAny, stack: AsyncExitStack) -> list[Any]:
-    """Two of a cluster, or the one that SQLite has."""
+    """Open two nodes of a cluster, or the only one that SQLite allows."""
     store = await stack.enter_async_context(open_any())
     if type(store).__module__.startswith("server.storage.sqlite"):
         return [store]
@@ -95,7 +97,7 @@ async def test_a_receiver_that_hangs_holds_up_no_other_however_much_is_due_to_it
         for _ in range(AT_ONCE):
             await hangs.got.acquire()
         assert hangs.waiting == AT_ONCE
-        hangs.answers.set()  # and all that is due to it follows
+        hangs.answers.set()  # the other deliveries to this receiver follow
         for _ in range(200 - AT_ONCE):
             await hangs.got.acquire()
         assert hangs.most_waiting <= AT_ONCE

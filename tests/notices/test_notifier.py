@@ -1,4 +1,4 @@
-"""People are told by apprise: a receiver that speaks as ntfy does takes what really comes."""
+"""Notifications by apprise: a receiver that acts like ntfy gets the real messages."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ URL = "http://127.0.0.9:9/video.mp4"
 
 
 class Ntfy:
-    """Takes messages as ntfy does, and answers with `status`, or not before `hangs` is set."""
+    """A receiver that acts like ntfy; it answers with `status`, and not before `hangs` is set."""
 
     def __init__(self) -> None:
         self.got: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
@@ -89,7 +89,7 @@ def open_client(aiohttp_client: Callable[[web.Application], Awaitable[Client]], 
 
 
 async def cancelled(client: Client) -> str:
-    """Make a task and cancel it: that is an end like any other."""
+    """Make a task and cancel it; this counts as an end like any other."""
     made = await (await client.post("/api/process", json={"url": URL, "auto_start": False})).json()
     answer = await client.post(f"/api/tasks/{made['task_id']}/cancel")
     assert answer.status == 200
@@ -101,10 +101,10 @@ def delivery(status: TaskStatus, url: str) -> Delivery:
 
 
 def own_processes() -> list[int]:
-    """Those that run apprise for this one."""
+    """Return the ids of the processes in which this process runs apprise."""
     found = []
     for each in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess):  # it ends at this moment
+        with suppress(psutil.NoSuchProcess):  # the process may end at this moment
             if str(PROGRAM) in each.cmdline():
                 found.append(each.pid)
     return found
@@ -154,7 +154,8 @@ async def test_who_does_not_take_it_is_told_again_also_by_the_next_server(
     ntfy.status = 503
     await cancelled(client)
     first = [await ntfy.next() for _ in range(3)]
-    while (await client.app[OUTBOX].due_in(["notify"]) or 0) > 2:  # under way, with a lease
+    # Waits until the next delivery has a lease, so it is under way.
+    while (await client.app[OUTBOX].due_in(["notify"]) or 0) > 2:
         await asyncio.sleep(0.02)
     await client.close()
     ntfy.status = 200
@@ -330,7 +331,7 @@ for url in {SERVICES!r}:
             sent = unquote_plus(body)
         sent = sent.replace("\\", "")
         assert "a.test" in sent, url
-        if url.startswith("ntfy"):  # it shows what comes
+        if url.startswith("ntfy"):  # ntfy shows a text as it is
             assert told in sent
             continue
         for markup in ("<@123", "<!channel", "<https://a.test", "<b>", "](", " @you"):

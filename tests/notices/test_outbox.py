@@ -1,4 +1,4 @@
-"""The contract of deliveries, on every backend: what is to be told is stored with the end of its task."""
+"""The contract of the outbox, on every backend: a delivery is stored together with the end of its task."""
 
 import asyncio
 import sqlite3
@@ -33,7 +33,7 @@ WEBHOOKS = ("webhook", "default")
 
 
 async def ended(store: Any, hours_ago: float = 0, **fields: Any) -> TaskStatus:
-    """Add a task with a webhook, and let it finish."""
+    """Add a task with a webhook, and complete it."""
     task = await add(store, new_task(**{"webhook": HOOK, **fields}))
     after = finished(task.status, hours_ago=hours_ago)
     assert await store.save(after)
@@ -199,7 +199,7 @@ async def test_of_two_who_claim_at_once_one_gets_each_delivery(store: Any) -> No
 
 async def test_of_one_receiver_four_are_under_way_at_once_whoever_claims_them(open_any: OpenAny) -> None:
     async with open_any() as store, AsyncExitStack() as stack:
-        # Only PostgreSQL has several nodes.
+        # --- only PostgreSQL has several nodes ---
         stores = [store]
         if not type(store).__module__.startswith("server.storage.sqlite"):
             stores.append(await stack.enter_async_context(open_any()))
@@ -236,7 +236,9 @@ async def test_a_receiver_with_many_deliveries_comes_before_no_other(store: Any)
 
 def test_a_claim_costs_as_much_however_many_deliveries_a_receiver_has() -> None:
     def steps_with(many: int) -> int:
-        """The steps of SQLite's machine; a figure that no other load changes."""
+        """Return the number of steps of SQLite's virtual machine: it does not depend on the load of the
+        machine.
+        """
         rows = [("hangs.test:443", "webhook", number) for number in range(many)]
         rows += [(f"{number % 3}.test:443", "default", number) for number in range(30)]
         with closing(sqlite3.connect(":memory:")) as db:

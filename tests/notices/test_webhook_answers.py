@@ -1,4 +1,4 @@
-"""What a receiver of webhooks may answer: a head of some length, in some time; more is a failed try."""
+"""Answers of webhook receivers: a head that is too long or too late is a failed try."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ Receive = Callable[[Answer], str]
 
 
 class Receiver:
-    """Takes requests in a thread, and sends what `answer` makes for as long as somebody takes it."""
+    """Takes requests in a thread, and sends what `answer` makes until the client stops reading."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
@@ -32,7 +32,7 @@ class Receiver:
         self._thread.start()
 
     def _serve(self) -> None:
-        with suppress(OSError):  # it is closed
+        with suppress(OSError):  # the listening socket was closed
             while True:
                 connection, _ = self._listening.accept()
                 with connection, suppress(OSError):
@@ -79,7 +79,7 @@ def repeated(part: bytes, before: bytes = b"") -> Answer:
 
 
 def head_of(size: int) -> bytes:
-    """A final answer whose head has `size` bytes."""
+    """Return a final answer whose head has `size` bytes."""
     begin, end = b"HTTP/1.1 204 No Content\r\n", b"\r\n"
     fields, left = [], size - len(begin) - len(end)
     while left:
@@ -102,7 +102,7 @@ def head_of(size: int) -> bytes:
 async def test_an_answer_without_end_is_left_before_its_time_is_up(
     sender: WebhookSender, receiving: Receive, answer: Answer
 ) -> None:
-    # "unreachable" where aiohttp itself reads no further
+    # "unreachable": aiohttp itself stops reading earlier.
     assert await sender.send(delivery_to(receiving(answer))) in ("answer_too_long", "unreachable")
 
 

@@ -1,4 +1,6 @@
-"""Webhooks: a real receiver is told of the ends of tasks, and checks that by the library for it."""
+"""Webhooks: a real receiver is told of the ends of tasks, and verifies the messages with the library of
+Standard Webhooks.
+"""
 
 import asyncio
 import json
@@ -24,7 +26,7 @@ URL = "http://127.0.0.9:9/video.mp4"
 
 
 class Receiver:
-    """Keeps the requests that come, and answers with `status`, or not before `hangs` is set."""
+    """Keeps the requests that come, and answers with `status`, but not before `hangs` is set."""
 
     def __init__(self) -> None:
         self.got: asyncio.Queue[tuple[dict[str, str], bytes]] = asyncio.Queue()
@@ -79,7 +81,7 @@ async def client(open_client: Open) -> Client:
 
 
 async def cancelled(client: Client, **fields: Any) -> dict[str, Any]:
-    """Make a task and cancel it: that is an end like any other."""
+    """Make a task and cancel it; this counts as an end like any other."""
     body = {"url": URL, "auto_start": False, **fields}
     made = await (await client.post("/api/process", json=body)).json()
     answer = await client.post(f"/api/tasks/{made['task_id']}/cancel")
@@ -89,7 +91,7 @@ async def cancelled(client: Client, **fields: Any) -> dict[str, Any]:
 
 
 async def deliveries(client: Client, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The one delivery, once it is as `until` says."""
+    """Wait until the only delivery satisfies `until`; return it."""
     while True:
         page = await (await client.get("/api/webhooks")).json()
         if page["webhooks"] and until(page["webhooks"][0]):
@@ -135,7 +137,7 @@ async def test_a_receiver_that_is_not_well_is_tried_again_under_the_same_id(
 
 
 async def open_client_again(client: Client, open_client: Open) -> Client:
-    """The same data, opened by another server."""
+    """Close the server, and open another one on the same data."""
     await client.close()
     return await open_client()
 
@@ -163,7 +165,7 @@ async def test_what_could_not_be_told_is_told_by_the_next_server(
 async def test_a_receiver_that_hangs_is_left_after_the_time_of_a_try_and_holds_up_nobody(
     client: Client, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook_sender, "TRY_WITHIN", 2.0)  # time enough to get there
+    monkeypatch.setattr(webhook_sender, "TRY_WITHIN", 2.0)  # long enough for the request to arrive
     receiver.hangs = asyncio.Event()
     await cancelled(client, webhook=receiver.url)
     await receiver.next()
@@ -282,7 +284,7 @@ async def test_of_the_addresses_of_the_configuration_clients_and_logs_see_the_ho
     assert told == {"presets": {"home": {"webhook": host}}}
     for path in ("/metrics", "/readyz", "/api/openapi.json"):
         assert "s3cret" not in await (await client.get(path)).text()
-    # The receiver, which runs here as well, logs its requests.
+    # The receiver runs in this process as well, and logs its requests.
     written = [record.getMessage() for record in caplog.records if record.name.startswith("server")]
     assert "s3cret" not in "".join(written)
     assert "hunter2" not in "".join(written)

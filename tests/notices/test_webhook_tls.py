@@ -1,4 +1,4 @@
-"""A webhook by TLS reaches only who has a certificate of an authority that the system trusts."""
+"""A webhook by TLS reaches only a receiver whose certificate is of an authority that the system trusts."""
 
 from pathlib import Path
 

@@ -1,5 +1,6 @@
-// An OpenID provider for tests: oidc-provider, which is certified, with people who log in by their name alone.
-// Its arguments are the folder of the package, and the address to which it sends browsers back. It prints its issuer.
+// An OpenID provider for tests: oidc-provider, which is certified. People log in with their name alone. The
+// arguments are the folder of the package, and the address to which it sends browsers back. It prints its
+// issuer.
 import { generateKeyPairSync } from "node:crypto"
 import { createServer } from "node:http"
 import { pathToFileURL } from "node:url"
@@ -31,7 +32,8 @@ const provider = new Provider(issuer, {
   pkce: { required: () => true },
   claims: { openid: ["sub"], profile: ["preferred_username"], groups: ["groups"] },
   scopes: ["openid", "profile", "groups"],
-  // The part of a name before "+" is shown, all of it is the subject: so that two people may have one name.
+  // Only the part of a name before "+" is shown; the whole name is the subject. So two people may show the
+  // same name.
   findAccount: (_, id) => ({
     accountId: id,
     claims: () => ({

@@ -1,4 +1,4 @@
-"""The audit log: what is in it, who may read it, how long it is kept, and that no flood fills it."""
+"""The audit log: which events it has, who may read it, how long they are kept, and that no flood fills it."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from tests.people.test_people_tokens import BODY, OURS, SHARED, Client, add, ope
 
 __all__ = ["open_any"]
 PASSWORD = "correct horse battery"
-# Of these nothing is lost or gained, or a task says who has asked for it.
+# These routes give nobody access and delete nothing, or the task itself names who has asked for it.
 NOT_AUDITED = {
     "/api/process", "/api/process/batch", "/api/info", "/api/tasks/{task_id}", "/api/tasks/{task_id}/cancel",
     "/api/tasks/{task_id}/pause", "/api/tasks/{task_id}/resume", "/api/tasks/{task_id}/start",
@@ -44,7 +44,7 @@ def test_every_route_that_changes_something_is_audited_or_said_not_to_be() -> No
 
 
 async def events(client: Client, admin: dict[str, str]) -> list[tuple[str | None, str, str | None]]:
-    """The oldest first: who, what, to what."""
+    """Return the events, the oldest first: who did what to what."""
     answer = await client.get("/api/audit", headers=admin)
     assert answer.status == 200
     found: list[dict[str, Any]] = (await answer.json())["events"]
@@ -121,7 +121,7 @@ async def test_refused_log_ins_are_told_and_a_flood_is_counted(
         shared = {"Authorization": f"Bearer {SHARED}"}
         await add(client, "anna")
         here, now = client.app[AUDIT], time.time()
-        monkeypatch.setattr(here, "_clock", lambda: now)  # all within one minute
+        monkeypatch.setattr(here, "_clock", lambda: now)  # all refusals are within one minute
         for _ in range(MAX_REFUSED_OF_SOURCE + 5):
             await client.get("/api/tasks", headers={"Authorization": "Bearer wrong"})
         await client.post("/api/session", json={"name": "anna", "password": "not that one"})
@@ -144,7 +144,7 @@ async def test_of_many_refused_changes_the_first_are_told_and_the_others_counted
     async with opened(tmp_path) as client:
         root, anna = await add(client, "root", "admin"), await add(client, "anna")
         here, now = client.app[AUDIT], time.time()
-        monkeypatch.setattr(here, "_clock", lambda: now)  # all within one minute
+        monkeypatch.setattr(here, "_clock", lambda: now)  # all refusals are within one minute
         for _ in range(MAX_REFUSED_OF_SOURCE + 5):
             assert (await client.delete("/api/people/root?tasks=delete", headers=anna)).status == 403
         assert (await client.patch("/api/people/root", json={"role": "user"}, headers=root)).status == 409
@@ -195,7 +195,7 @@ async def test_pages_follow_each_other_and_what_is_old_is_forgotten(open_any: Op
 
 
 class AwayRows(AuditRows):
-    """The database is away until it `is_there`."""
+    """Rows in a database that is away until `is_there` is set."""
 
     def __init__(self) -> None:
         self.is_there = asyncio.Event()
@@ -236,7 +236,7 @@ async def test_what_waits_at_the_end_of_the_server_is_stored() -> None:
     rows = AwayRows()
     rows.is_there.set()
     async with running(rows) as here:
-        await asyncio.sleep(0)  # it runs
+        await asyncio.sleep(0)  # lets the audit start
         here.refused("10.0.0.1", "anna")
     assert [(one.what, one.subject) for one in rows.stored] == [("log_in_refused", "anna")]
 
@@ -259,7 +259,7 @@ async def test_the_command_line_is_in_it(tmp_path: Path) -> None:
 
 @contextmanager
 def as_logged(formatter: logging.Formatter) -> Iterator[list[str]]:
-    """The lines of the log of tasks, as the server writes them."""
+    """Collect the lines that the server's log of tasks would have."""
     lines = list[str]()
 
     class Keep(logging.Handler):

@@ -1,4 +1,4 @@
-"""Limits of people: what is refused, what waits, and when it is free again, on every database."""
+"""Limits of people: which tasks are refused or wait, and when a limit is free again, on every database."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ def test_a_limit_is_set_for_all_or_for_one_and_told() -> None:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AnyStore]:
-    """Of people who may have two tasks waiting, but for bob."""
+    """A store in which every person but bob may have two waiting tasks."""
     access = AccessSettings(max_waiting=2)
     opening: Any
     if request.param == "sqlite":
@@ -77,7 +77,7 @@ def task_of(owner: str | None) -> Task:
 
 
 async def add_of(store: Store, *owners: str | None) -> list[str]:
-    """What becomes of new tasks of these people, all added at once."""
+    """Add a task of each of these people, all at once; return what happened to each task."""
     outcomes = await store.add([Submission(task_of(owner)) for owner in owners])
     return [
         "added" if isinstance(one, Task) else "{limit}: {used} of {most}".format(**one.extra)
@@ -86,7 +86,7 @@ async def add_of(store: Store, *owners: str | None) -> list[str]:
 
 
 async def finish(store: Store, owner: str, size: int) -> Task:
-    """A task that ends with one file."""
+    """Add a task and complete it with one file."""
     [task] = await store.add([Submission(task_of(owner))])
     assert isinstance(task, Task)
     running = started(task.status)
@@ -100,7 +100,7 @@ async def finish(store: Store, owner: str, size: int) -> Task:
 
 
 def usage_of(store: AnyStore, now: float, **access: Any) -> Usage:
-    """What is used at this moment, where one person, anna, has the limits of `access`."""
+    """Return what the person anna uses at this moment; she has the limits of `access`."""
     from server.people.person import Person
 
     people = {"anna": Person("anna", "user", 0.0)}
@@ -190,7 +190,7 @@ async def test_only_the_tasks_of_one_person_expire_by_their_limit(store: AnyStor
 
 
 async def test_use_is_found_by_indexes_alone(store: AnyStore, request: pytest.FixtureRequest) -> None:
-    """Not by a scan of the queue, however long it is."""
+    """The statements scan no table, however long the queue is."""
 
     async def plans(tables: Statements) -> str:
         there = "removed = 0" if tables.dialect.name == "sqlite" else "NOT removed"
@@ -204,16 +204,17 @@ async def test_use_is_found_by_indexes_alone(store: AnyStore, request: pytest.Fi
 
     if isinstance(store, postgresql.PostgresStore):
         url = request.getfixturevalue("clean_database")
-        # Rolled back, since other tests need the indexes.
+        # The transaction is rolled back, since other tests need the indexes.
         async with connected(url) as db, db.transaction(force_rollback=True):
-            # Where the table is empty, any other plan is as good.
+            # For an empty table PostgreSQL may choose any index, so the others are dropped.
             for (index,) in await (await db.execute(_OTHER_INDEXES)).fetchall():
                 await db.execute(f"DROP INDEX {index}".encode())
             await db.execute("SET LOCAL enable_seqscan = off")
             found = await plans(Reading(db))
     else:
         found = await store.transactions.read(plans)
-    assert found.count("tasks_owner") == 2, found  # of few rows either of two indexes is good enough
+    # With few rows, the planner may choose either of two indexes.
+    assert found.count("tasks_owner") == 2, found
     assert "Seq Scan" not in found
     assert "SCAN" not in found
 
@@ -252,7 +253,7 @@ async def test_a_limit_is_refused_by_name_and_told_with_what_is_used(tmp_path: P
 
 
 async def test_a_retry_counts_as_waiting_and_is_never_refused(tmp_path: Path) -> None:
-    """What somebody has already may begin anew; the next new task is refused."""
+    """A person's own task may always be retried; it is the next new task that is refused."""
     async with opened(tmp_path) as client:
         root, anna = await add(client, "root", "admin"), await add(client, "anna")
         await client.post("/api/queue/pause", headers=root)

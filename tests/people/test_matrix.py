@@ -1,5 +1,6 @@
-"""Every route, asked by everybody: with separate lists what is another's is not there, on both databases, and
-on three nodes in turn with somebody who has logged in at a real OpenID provider.
+"""Every route, requested by everybody: with separate lists, the things of others do not exist for a person.
+This is tested on both databases, and on three nodes in turn for somebody who has logged in at a real OpenID
+provider.
 
 A route of the description that is not in `ROWS` fails the first test. Each row says what its route is about:
 
@@ -51,9 +52,10 @@ from tests.people.test_oidc import SECRETS, Place, provider
 Kind = Literal["OWN", "LISTS", "ADMINS", "PEOPLE", "SECRET", "OPEN"]
 SHARED = "the token of the settings"
 OURS = {"Sec-Fetch-Site": "same-origin"}
-USERS, ADMINS = ("anna", "proxy", "oidc"), ("root",)  # the ways in which Anna comes in, and who sees all
+# The ways in which Anna logs in, and the role that sees everything.
+USERS, ADMINS = ("anna", "proxy", "oidc"), ("root",)
 STRANGERS = ("nobody", "revoked", "expired")
-AT_ONCE = 8  # routes
+AT_ONCE = 8  # routes that are tested at the same time
 _REQUEST_ID = re.compile(r'"request_id":"[^"]*"')
 _ITEM = """
     INSERT INTO items
@@ -65,9 +67,9 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 @dataclass(frozen=True)
 class Row:
-    """`path` and `body` name things in braces. `shows` is what Anna's list tells. `fresh`: this thing is made
-    anew for each who may use it up. `of_admin` is what an admin adds to say whose it is; None: each has
-    their own.
+    """A route of the description. `path` and `body` name Anna's things in braces. `shows` is what her list
+    contains. `fresh`: this thing is made anew for each role that may use it up. `of_admin` is what an admin
+    adds to name the owner; None: each has their own.
     """
 
     kind: Kind
@@ -207,11 +209,13 @@ def test_the_matrix_has_every_route_of_the_description_and_no_other() -> None:
 
 @dataclass
 class World:
-    """`roles` is what each role sends; `things` are Anna's, and `unknown` has others, that are not there."""
+    """A service with roles and Anna's things. `roles` has the headers that each role sends; `things` has the
+    ids of Anna's things, and `unknown` ids of things that do not exist.
+    """
 
     server: Inside
     roles: dict[str, dict[str, str]]
-    others: Sequence[Inside] = ()  # nodes of the same cluster: each request goes to the next one
+    others: Sequence[Inside] = ()  # other nodes of the same cluster: each request goes to the next node
     asked: int = 0
     things: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, str] = field(default_factory=dict)
@@ -242,7 +246,9 @@ class World:
     async def add(
         self, name: str, role: PersonRole = "user", expires_at: float | None = None
     ) -> dict[str, str]:
-        """What the person sends, who is added if there is no such person."""
+        """Give the person a token, and add the person if there is none of this name; return the headers with
+        the token.
+        """
         directory = self.server.app[DIRECTORY]
         assert isinstance(directory, PeopleDirectory)
         token, label = fresh_token(), "old" if expires_at else "first"
@@ -255,7 +261,7 @@ class World:
         return self.roles[name]
 
     async def make(self, thing: str) -> dict[str, str]:
-        """Anna's things with a new one."""
+        """Make a new thing of Anna's; return all her things with it."""
         client, headers, things = self.server.client, self.roles["anna"], dict(self.things)
         self.made += 1
         match thing:
@@ -290,7 +296,7 @@ class World:
             return task_id
 
     async def begin(self) -> None:
-        """Make one of each thing."""
+        """Make one thing of each kind."""
         link = self.things["link"] = "http://127.0.0.9:9/annas.mp4"
         self.things["source"] = "http://127.0.0.9:9/annas-pods"
         told = "http://127.0.0.9:9/told"
@@ -339,7 +345,7 @@ class Answer:
         return found.get("code") if isinstance(found, dict) else None
 
     def without(self, things: Mapping[str, str]) -> tuple[int, str]:
-        """What it tells, whatever was asked for."""
+        """Return the status and the text of the answer, with the ids in it replaced by their names."""
         text = self.text
         for name, value in things.items():
             text = text.replace(value, f"<{name}>")
@@ -409,7 +415,7 @@ async def world(
     others: Sequence[Inside] = (),
     **how: Any,
 ) -> AsyncIterator[World]:
-    """With one of each of Anna's things, if it `is_furnished`."""
+    """Open a world; it has one of each of Anna's things if it `is_furnished`."""
     async with server_of(folder, database, separate_lists=separate_lists, **how) as server:
         directory = server.app[DIRECTORY]
         assert isinstance(directory, PeopleDirectory)
@@ -463,7 +469,7 @@ async def test_each_route_answers_each_role_as_the_matrix_says(
     last = [
         ("POST", "/api/feeds/renew"),
         ("DELETE", "/api/session"),
-    ]  # after which no address or cookie is right
+    ]  # after these requests no address or cookie is valid any more
     places = asyncio.Semaphore(AT_ONCE)
 
     async def look(method: str, path: str, row: Row) -> None:
@@ -480,7 +486,7 @@ async def test_each_route_answers_each_role_as_the_matrix_says(
 
 
 async def faults(world: World, method: str, row: Row) -> list[str]:
-    """What is not as `row` says."""
+    """Return the ways in which the answers differ from what `row` says."""
     found = list[str]()
 
     def expect(is_so: bool, role: str, answer: Answer, what: str) -> None:
@@ -526,7 +532,7 @@ async def faults(world: World, method: str, row: Row) -> list[str]:
         answer = await world.ask(role, method, row, things, (row.of_admin or "") if is_admin else "")
         expect(answer.status not in (401, 403) and answer.status < 600, role, answer, "is let in")
         expect(answer.status != 500, role, answer, "fails")
-        if row.kind == "OWN" and method != "HEAD":  # which has no body
+        if row.kind == "OWN" and method != "HEAD":  # the answer to HEAD has no body
             expect(answer.without(things) != unknown.without(world.unknown), role, answer, "is told of hers")
         if row.kind == "LISTS" and not (is_admin and row.of_admin is None):
             shown = things.get(row.shows, "")

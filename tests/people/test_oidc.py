@@ -46,13 +46,13 @@ SECRETS = {
     "elliptic": SecretStr("another secret"),
     "public": None,
 }
-STARTS_WITHIN = 120.0  # seconds: it takes one
+STARTS_WITHIN = 120.0  # seconds that the provider may take to start; it takes one
 OURS = {"Sec-Fetch-Site": "same-origin"}
 
 
 @asynccontextmanager
 async def provider(callback: str, page: str) -> AsyncIterator[str]:
-    """Its issuer."""
+    """Start a provider; yield its issuer."""
     node = shutil.which("node") or without("node", "apt-get install npm")
     script, folder = Path(__file__).with_name("oidc_provider.mjs"), npm_tool("oidc-provider")
     with TemporaryFile() as errors:
@@ -80,7 +80,7 @@ async def provider(callback: str, page: str) -> AsyncIterator[str]:
 
 
 class Place:
-    """A server, the provider that it asks, and browsers."""
+    """A server, the provider that it uses, and browsers."""
 
     def __init__(self, origin: str, issuer: str, app: web.Application) -> None:
         self.origin, self.issuer, self.app = origin, issuer, app
@@ -97,7 +97,9 @@ class Place:
             yield Browser(session, self)
 
     async def log_in(self, name: str) -> dict[str, Any]:
-        """What the server then says of somebody who logs in as `name`; or where they are sent."""
+        """Log in as `name`; return what the server then says of the person, or the address to which the
+        browser is sent.
+        """
         async with self.browser() as browser:
             place = await browser.log_in(name)
             if "log_in_error" in place:
@@ -110,7 +112,7 @@ class Browser:
         self.session, self.place = session, place
 
     async def log_in(self, name: str) -> str:
-        """Where the server sends the browser at last."""
+        """Log in as `name`; return the address to which the server sends the browser in the end."""
         return await self.come_back(await self.link_back(name))
 
     async def come_back(self, link: str) -> str:
@@ -119,7 +121,7 @@ class Browser:
         return answer.headers["Location"]
 
     async def link_back(self, name: str) -> str:
-        """The link by which the provider sends the browser back after `name` has logged in there."""
+        """Log in at the provider as `name`; return the link by which the provider sends the browser back."""
         answer = await self.session.get(f"{self.place.origin}/api/session/oidc", allow_redirects=False)
         assert answer.status == 302
         return await self.through_provider(answer.headers["Location"], name)
@@ -182,7 +184,7 @@ async def test_whom_the_provider_names_is_logged_in(tmp_path: Path, client_id: s
             assert (me["name"], me["role"], me["way"]) == ("anna", "user", "oidc")
             kept = {cookie.key: cookie for cookie in browser.session.cookie_jar}
             assert kept["clipwire_session"]["samesite"] == "Strict"
-            assert "clipwire_oidc" not in kept  # it was good for one log-in
+            assert "clipwire_oidc" not in kept  # the cookie was valid for one log-in only
         assert place.people.people["anna"].subject == f"{place.issuer} Anna"
         told = await place.log_in("Anna")
         assert told["name"] == "anna"
@@ -195,7 +197,8 @@ async def test_only_who_is_expected_gets_in(tmp_path: Path) -> None:
         assert not place.people.people
         await place.people.change(lambda tables: rows.add_person(tables, "anna", "user", 0.0))
         assert (await place.log_in("anna"))["name"] == "anna"
-        assert await place.log_in("anna+another") == {"refused": "unknown"}  # of the same name
+        # Another person who shows the same name.
+        assert await place.log_in("anna+another") == {"refused": "unknown"}
         assert await place.log_in("not a name") == {"refused": "no_name"}
 
 
@@ -239,12 +242,14 @@ async def test_a_log_in_cannot_be_slipped_in_repeated_or_mixed_up(tmp_path: Path
                 told = {name: value for name, value in (query | others).items() if value is not None}
                 return parts._replace(query=urlencode(told)).geturl()
 
-            assert "log_in_error=expired" in await victim.come_back(link)  # of another browser
+            # The log-in was begun in another browser.
+            assert "log_in_error=expired" in await victim.come_back(link)
             other = await victim.link_back("victim")
             mixed = {"code": query["code"]}
             query_of_victim = parse_qs(urlsplit(other).query)
             swapped = changed(state=query_of_victim["state"][0], **mixed)
-            assert "log_in_error=refused" in await victim.come_back(swapped)  # PKCE: the code of another
+            # PKCE refuses the code of another log-in.
+            assert "log_in_error=refused" in await victim.come_back(swapped)
         async with place.browser() as browser:
             link = await browser.link_back("anna")
             parts = urlsplit(link)
@@ -260,7 +265,7 @@ async def test_a_log_in_cannot_be_slipped_in_repeated_or_mixed_up(tmp_path: Path
                 browser.session.cookie_jar.update_cookies(cookies, URL(place.origin))
             assert await browser.come_back(link) == "/"
             browser.session.cookie_jar.update_cookies(cookies, URL(place.origin))
-            assert "log_in_error" in await browser.come_back(link)  # a code is good for once
+            assert "log_in_error" in await browser.come_back(link)  # a code can be used once
 
 
 @pytest.mark.wide
@@ -283,7 +288,7 @@ async def test_many_log_ins_leave_nothing_behind_but_their_last_sessions(tmp_pat
         sessions = await (await browser.session.get(f"{place.origin}/api/me/sessions")).json()
         assert len(sessions["sessions"]) == 1
         async with ClientSession() as stranger:
-            for _ in range(20):  # begun, and never ended
+            for _ in range(20):  # log-ins that are begun and never finished
                 answer = await stranger.get(f"{place.origin}/api/session/oidc", allow_redirects=False)
                 assert answer.status == 302
         assert [*place.people.people] == ["anna"]

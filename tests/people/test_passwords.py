@@ -1,4 +1,4 @@
-"""Log-ins by password: who is let in, what is told to others, and in which order it is worked out."""
+"""Log-ins by password: who is let in, what the answers reveal, and in which order passwords are checked."""
 
 import asyncio
 import threading
@@ -32,7 +32,7 @@ async def with_password(client: Client, name: str, password: str = RIGHT) -> dic
 
 
 async def log_in(client: Client, name: str, password: str, **headers: str) -> tuple[int, str]:
-    """The status, and the cookie."""
+    """Log in; return the status and the cookie."""
     answer = await client.post("/api/session", json={"name": name, "password": password}, headers=headers)
     client.session.cookie_jar.clear()
     return answer.status, answer.headers.get("Set-Cookie", "")
@@ -74,7 +74,9 @@ async def test_a_password_has_ten_characters_of_any_kind(tmp_path: Path, passwor
 
 
 async def test_nobody_learns_who_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unknown name, one without a password and a wrong password are answered alike, for the same work."""
+    """An unknown name, a person without a password and a wrong password get the same answer, after the same
+    work.
+    """
     worked = list[bool]()
     compare = Passwords._matches
 
@@ -252,7 +254,9 @@ async def test_behind_https_the_cookie_belongs_to_this_host_alone(tmp_path: Path
 
 
 async def test_behind_https_no_neighbouring_domain_chooses_who_one_is(tmp_path: Path) -> None:
-    """It can set a cookie for the domain of both, but none whose name begins with `__Host-`."""
+    """A neighbouring domain can set a cookie for the common domain, but none whose name begins with
+    `__Host-`.
+    """
     proxy = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
     async with opened(tmp_path, trusted_proxies=("127.0.0.1",)) as client:
         for name in ("anna", "bob"):
@@ -312,11 +316,11 @@ async def test_a_cookie_of_a_person_changes_things_only_from_our_own_page(tmp_pa
                 assert answer.status == 403
 
 
-# The order.
+# --- the order of checks ---
 
 
 class Gate:
-    """Holds functions that run in threads until it is opened for each."""
+    """Holds functions that run in threads; each opening lets one of them go on."""
 
     def __init__(self) -> None:
         self.began = list[str]()

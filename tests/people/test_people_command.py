@@ -25,7 +25,7 @@ TOKEN = re.compile(r"clipwire_[A-Za-z0-9_-]{43}\n")
 
 
 class Place:
-    """A data directory, the command on it, and a server."""
+    """A data directory, the command that uses it, and a server on it."""
 
     def __init__(self, data: Path, database: str = "sqlite") -> None:
         self.settings = Settings(
@@ -43,7 +43,7 @@ class Place:
         return await self.shell.run("people", *arguments)
 
     async def token(self, *arguments: str) -> dict[str, str]:
-        """What is sent with the token that the command prints, and nothing else."""
+        """Run a command that prints a token and nothing else; return the headers with this token."""
         status, out, err = await self.people(*arguments)
         assert (status, err) == (0, "")
         assert TOKEN.fullmatch(out)
@@ -171,7 +171,7 @@ async def test_what_somebody_leaves_behind_is_dealt_with(
         else:
             owner = "root" if what == "give" else None
             assert [(status.owner, status.created_by) for status in left] == [(owner, "anna")] * 5
-        assert (await place.people("add", "anna"))[0] == 0  # the name is free again
+        assert (await place.people("add", "anna"))[0] == 0  # the name can be used again
 
 
 async def test_what_belonged_to_nobody_can_be_adopted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

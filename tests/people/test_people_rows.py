@@ -1,4 +1,4 @@
-"""People and their tokens as rows, on every database, and who is admitted by them."""
+"""The rows of people and their tokens, on every database, and who is admitted by them."""
 
 import asyncio
 import time
@@ -45,7 +45,7 @@ async def in_postgresql(url: str) -> AsyncIterator[AnyStore]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def open_any(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
-    """Opens the same data again and again."""
+    """Return what opens a store; each call opens the same data again."""
     if request.param == "sqlite":
         return lambda: in_sqlite(tmp_path)
     url = request.getfixturevalue("clean_database")
@@ -159,14 +159,14 @@ async def test_a_session_ends_with_its_person_and_with_the_token_that_began_it(o
         assert principal.way == "password"
         await directory.change(lambda tables: rows.leave(tables, "anna", Leaving("keep")))
         assert directory.of_session(by_password) is None
-        with pytest.raises(PersonExists):  # before all that is theirs was dealt with
+        with pytest.raises(PersonExists):  # the name is taken until all things of the person are dealt with
             await directory.change(adding("anna"))
         await directory.change(lambda tables: rows.forget(tables, "anna"))
         await directory.change(adding("anna"))
 
 
 class Killed(Exception):
-    """In the middle of a transaction."""
+    """Raised in the middle of a transaction."""
 
 
 CHANGES: dict[str, tuple[Callable[[Statements], Awaitable[None]], set[str]]] = {
@@ -190,7 +190,7 @@ async def test_a_server_that_is_killed_has_let_out_whom_a_change_lets_out_or_cha
     change, remains = CHANGES[name]
 
     async def let_in() -> set[str]:
-        """What lets Anna in at the next start."""
+        """Return the ways in which Anna could log in at the next start."""
         async with open_any() as store:
             directory = directory_of(store)
             await directory.compare()
@@ -221,7 +221,8 @@ async def test_a_server_that_is_killed_has_let_out_whom_a_change_lets_out_or_cha
             await PeopleRows(store.transactions).change(change_and_die)
     assert await let_in() == before
     async with open_any() as store:
-        await PeopleRows(store.transactions).change(change)  # after which nothing else is done
+        # The change is made, and nothing that would follow it.
+        await PeopleRows(store.transactions).change(change)
     assert await let_in() == remains
 
 
@@ -234,12 +235,12 @@ async def test_when_a_token_was_used_is_stored_by_one_write_for_all(open_any: Op
         for _ in range(100):
             assert who(directory, token)
         [stored] = await people.tokens()
-        assert stored.used_at is None  # no request waits for it
+        assert stored.used_at is None  # the time of use is stored later: no request waits for it
         await directory.note_uses()
         [stored] = await people.tokens()
         assert stored.used_at == pytest.approx(time.time(), abs=60)
         assert who(directory, token)
-        await directory.note_uses()  # within the minute
+        await directory.note_uses()  # a use within the same minute is not stored
         assert await people.tokens() == [stored]
 
 
@@ -254,7 +255,7 @@ async def test_another_node_hears_of_a_change_or_looks_before_it_lets_anybody_in
         try:
             await one.change(adding("anna"))
             await one.change(giving("anna", "phone", token))
-            assert who(other, token) is None  # no relay is here that would tell
+            assert who(other, token) is None  # this test has no relay that would tell the other node
             changed = asyncio.Event()
             other.listen(lambda _: changed.set())
             own.signals.give(rows.PEOPLE_CHANGED)
@@ -265,7 +266,7 @@ async def test_another_node_hears_of_a_change_or_looks_before_it_lets_anybody_in
             await asyncio.wait([following])
         assert not other.is_stale
         await one.change(lambda tables: rows.revoke_token(tables, "anna", "phone"))
-        now += TRUSTED_FOR + 1  # nothing was heard, and nothing compared
+        now += TRUSTED_FOR + 1  # no notice has come, and nothing was compared, in this time
         assert other.is_stale
         await other.refresh()
         assert who(other, token) is None
@@ -294,7 +295,7 @@ async def test_two_admins_cannot_take_each_others_role_on_two_nodes(
         while not answer.done() and not await (await watch.execute(_WAITS)).fetchone():
             await asyncio.sleep(0.01)
         await there.commit()
-        assert (await answer).status in (409, 503)  # 503: this process stood still meanwhile
+        assert (await answer).status in (409, 503)  # 503: this process was held up meanwhile
         roles = await (await watch.execute("SELECT role FROM people ORDER BY name")).fetchall()
     assert roles == [("admin",), ("user",)]
 

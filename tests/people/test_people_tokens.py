@@ -1,4 +1,4 @@
-"""Tokens of people at the door: who is let in, what belongs to whom, and what ends with a token."""
+"""Requests with tokens of people: who is let in, which tasks belong to whom, and what ends with a token."""
 
 import asyncio
 import time
@@ -54,7 +54,7 @@ def directory(client: Client) -> PeopleDirectory:
 
 
 async def add(client: Client, name: str, role: PersonRole = "user") -> dict[str, str]:
-    """What the person sends."""
+    """Add a person with a token; return the headers that the person sends."""
     token = fresh_token()
     await directory(client).change(lambda tables: rows.add_person(tables, name, role, 0.0))
     await directory(client).change(lambda tables: rows.add_token(tables, name, "first", hash_of(token), 0.0))
@@ -125,7 +125,8 @@ async def test_what_is_open_in_the_name_of_a_revoked_token_ends_at_once(client: 
         place = f"/api/status/{task['task_id']}"
         known = {"If-None-Match": (await client.get(place, headers=anna)).headers["ETag"]}
         poll = asyncio.create_task(client.get(f"{place}?wait=50", headers=anna | known))
-        while sum(map(len, client.app[LOG_INS]._lines.values())) < 4:  # two sockets, a stream and the poll
+        # Waits for two sockets, an event stream and the long poll.
+        while sum(map(len, client.app[LOG_INS]._lines.values())) < 4:
             await asyncio.sleep(0.01)
         await directory(client).change(lambda tables: rows.revoke_token(tables, "anna", "first"))
         assert (await client.get("/api/tasks", headers=anna)).status == 401
@@ -138,7 +139,7 @@ async def test_what_is_open_in_the_name_of_a_revoked_token_ends_at_once(client: 
 
 
 async def test_a_token_that_expires_in_a_far_year_is_listed_and_lets_in(client: Client) -> None:
-    """The command has made such tokens of `--expires 9999999d`, and no list had them."""
+    """An earlier command made such tokens with `--expires 9999999d`, and lists failed on them."""
     anna, token = await add(client, "anna"), fresh_token()
     far = 9_999_999 * 86_400.0
     await directory(client).change(
@@ -155,7 +156,7 @@ async def test_a_session_of_a_person_ends_with_the_token_that_began_it(client: C
     token = anna["Authorization"].removeprefix("Bearer ")
     response = await client.post("/api/session", json={"token": token})
     assert response.status == 204
-    assert (await client.get("/api/tasks")).status == 200  # the client keeps cookies
+    assert (await client.get("/api/tasks")).status == 200  # the client sends its cookie
     made = await (await client.post("/api/process", json=BODY, headers=OURS)).json()
     assert made["created_by"] == "anna"
     assert (await client.post("/api/process", json=BODY)).status == 403
@@ -203,7 +204,8 @@ async def test_the_header_of_a_trusted_proxy_names_a_person_and_of_nobody_else(t
         assert (added.who, added.what, added.subject) == ("anna", "person_added", "anna user")
         for other in ("../etc", "..", ".anna", "anna.", "", "anna,anna", "\N{KELVIN SIGN}ate", "\xa0anna"):
             assert (await client.get("/api/tasks", headers={"Remote-User": other})).status == 401
-        assert (await client.post("/api/process", json=BODY, headers=anna)).status == 403  # from anywhere
+        # Refused without `Sec-Fetch-Site`: the request may come from any site.
+        assert (await client.post("/api/process", json=BODY, headers=anna)).status == 403
         made = await client.post("/api/process", json=BODY, headers=anna | OURS)
         assert (await made.json())["created_by"] == "anna"
     async with opened(tmp_path, access, trusted_proxies=("127.0.0.9",)) as client:
@@ -215,7 +217,7 @@ async def test_the_header_of_a_trusted_proxy_names_a_person_and_of_nobody_else(t
 
 
 async def test_of_nobody_it_is_said_that_there_is_nobody(tmp_path: Path) -> None:
-    """Also where the last admin is being looked for."""
+    """Also when the server looks whether the person is the last admin."""
     async with opened(tmp_path) as client:
         removal = await client.delete("/api/people/nobody?tasks=keep")
         change = await client.patch("/api/people/nobody", json={"role": "user"})

@@ -1,4 +1,6 @@
-"""What each person sees, gets and is told of, where lists are separate. Who may ask what: `test_matrix`."""
+"""What each person sees, gets and is notified of, if lists are separate. `test_matrix` tests who may request
+what.
+"""
 
 import asyncio
 import itertools
@@ -38,7 +40,7 @@ async def small(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def ask(house: World, who: str, method: str, path: str, body: Any = None, **headers: str) -> Any:
-    """The status, and what JSON the answer has."""
+    """Send a request as `who`; return the status, and the JSON of the answer."""
     async with house.server.client.request(
         method, path, json=body, headers=house.roles[who] | headers
     ) as answer:
@@ -112,7 +114,7 @@ async def test_sockets_and_event_streams_tell_of_ones_own_tasks_alone(house: Wor
         assert {one["task_id"] for one in of_all} == {his, task}
         assert task.encode() in text
         assert his.encode() not in text
-    # Whoever comes back gets what was missed, of theirs.
+    # A client that reconnects gets what it has missed of its own tasks.
     began = re.search(rb"id: (\d+)", text)
     assert began
     headers = roles["anna"] | {"Last-Event-ID": began[1].decode()}
@@ -210,7 +212,7 @@ async def test_the_memory_is_each_persons_own(small: World) -> None:
 
 
 async def test_what_no_name_or_id_can_be_is_not_there(house: World) -> None:
-    """PostgreSQL refuses a NUL, and the log must not have a line that a client has written."""
+    """PostgreSQL refuses a NUL, and no client may write a line into the log."""
     for who, method, path, status in (
         ("root", "PATCH", "/api/people/a%00b", 404),
         ("root", "DELETE", "/api/people/a%00b?tasks=keep", 404),
@@ -224,7 +226,7 @@ async def test_what_no_name_or_id_can_be_is_not_there(house: World) -> None:
 
 
 async def settled(house: World, name: str) -> None:
-    """Wait until nothing is left of what is to become of what was `name`'s."""
+    """Wait until everything that belonged to `name` is given to others or deleted."""
     directory = house.server.app[DIRECTORY]
     assert isinstance(directory, PeopleDirectory)
     while (person := directory.people.get(name)) and (person.adopts or person.leaving):
@@ -249,7 +251,7 @@ async def test_what_is_given_away_is_anothers_with_all_that_belongs_to_it(
     assert [one["subscription_id"] for one in found["subscriptions"]] == [made["subscription_id"]]
     assert found["subscriptions"][0]["feed"]["url"] != made["feed"]["url"]
     assert (await ask(house, "bob", "GET", "/api/cookies"))[1]["cookies"][0]["name"] == "mine"
-    # A new person of the same name comes upon nothing of it.
+    # A new person of the same name gets none of it.
     await house.add("anna")
     assert await ids(house, "anna") == []
     _, other = await ask(house, "anna", "POST", "/api/process", TASK, **key)

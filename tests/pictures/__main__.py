@@ -1,4 +1,4 @@
-"""The command line: see `tests.pictures`."""
+"""The command line of `make pictures`: see `tests.pictures`."""
 
 import argparse
 import asyncio
@@ -27,7 +27,7 @@ SCHEMES: dict[str, dict[str, Any]] = {
     "forced": {"forced_colors": "active"},
 }
 LANGUAGES = {"en": "en-US", "zh": "zh-CN"}
-# README -> which of them it shows.
+# README -> the pictures that it shows.
 SHOWN = {"screenshot": ("all", "desktop"), "screenshot-phone": ("all", "phone")}
 
 
@@ -55,7 +55,9 @@ async def _all(names: list[str]) -> None:
 
 
 def _looks(name: str) -> list[tuple[str, str, str]]:
-    """All of them for the page as it mostly is; of the others one of each size, scheme and language."""
+    """Return all combinations of size, scheme and language for the main scene; for others three that have
+    each of them once.
+    """
     if name == "all":
         return [(size, scheme, language) for size in SIZES for scheme in SCHEMES for language in LANGUAGES]
     return [("desktop", "light", "en"), ("phone", "dark", "zh"), ("tablet", "forced", "en"),
@@ -73,7 +75,7 @@ async def _readme() -> None:
 
 @asynccontextmanager
 async def seen(browser: Browser, scene: Scene, **look: Any) -> AsyncIterator[Page]:
-    """The page in a state."""
+    """Open the page in the state of `scene`."""
     async with open_api() as api:
         await scene.prepare(api)
         context = await browser.new_context(timezone_id="Asia/Shanghai", **look)

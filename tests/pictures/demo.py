@@ -2,8 +2,8 @@
 
 `python -m tests.pictures.demo` starts the real service and the test site, sends a link from the page, and
 takes a picture of all three clients several times a second; ffmpeg makes `docs/demo.webp` of the pictures.
-What the terminals show is what the service answered at that moment. The script itself listens on the
-WebSocket, and does what the commands in the terminals do with `jq`.
+The terminals show what the service has really answered. The script itself listens on the WebSocket, and
+formats the answers as the `jq` in the commands would.
 """
 
 import asyncio
@@ -28,20 +28,20 @@ from tests.site import Site, make_media, open_site
 from tests.tools import BUNDLED
 
 TARGET = ROOT / "docs" / "demo.webp"
-LIMIT = 1_000_000  # bytes of the picture
+LIMIT = 1_000_000  # most bytes of the moving picture
 TITLE, SECONDS = "Into the Mandelbrot set", 12
 RATE = 900_000  # bytes a second that the site sends
 HEIGHT, PAGE_WIDTH, TERMINAL_WIDTH = 500, 540, 460
-PAUSE = 0.2  # seconds between two pictures, at least
+PAUSE = 0.2  # least seconds between two pictures
 FIRST, LAST = 1.0, 3.0  # seconds for which the first and the last picture stay
 POLL = 1.0  # seconds between two polls
 FIELDS = ("stage", "progress")
-LINES = 9  # of a terminal
+LINES = 9  # lines of a terminal
 
 
 @dataclass
 class Terminal:
-    """What one client was told; the last lines of it are shown."""
+    """The answers that one client got; the terminal shows the last lines."""
 
     command: str
     lines: list[str] = field(default_factory=list)
@@ -120,7 +120,7 @@ async def _first_task(service: Service) -> str:
 
 
 async def _poll(service: Service, task_id: str, terminal: Terminal) -> None:
-    """As a script would, with curl itself."""
+    """Poll as a script would, with curl itself."""
     curl = shutil.which("curl")
     assert curl, "this needs curl"
     command = (curl, "-s", f"{service.url}/api/status/{task_id}")
@@ -147,7 +147,7 @@ async def _take(page: Page, terminals: Page, shown: list[Terminal], name: Path) 
 
 
 def _make_film(media: Path) -> None:
-    """A film worth a look, of some megabytes, with a tone; and its picture."""
+    """Make a film with a tone that is worth a look, of some megabytes; and its thumbnail."""
     picture = f"mandelbrot=size=640x360:rate=25:start_scale=2:end_scale=0.02:end_pts={SECONDS * 25}"
     sound = f"sine=frequency=220:duration={SECONDS}"
     inputs = ("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound, "-t", str(SECONDS))

@@ -1,7 +1,7 @@
 """`docs/design/index.html`: tokens, and every part of the page in each of its states, on one page.
 
-The parts are taken out of the running page, so they are what it makes; the stylesheets are the real ones.
-The page of the design has no scripts.
+The parts are copied from the running page, so they are what the page makes; the stylesheets are the real
+ones. The page of the design has no scripts.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "design" / "index.html"
 TOKENS = ROOT / "static" / "css" / "base" / "tokens.css"
 SHEETS = re.findall(r'href="static/(css/[^"]+)"', (ROOT / "static" / "index.html").read_text("utf-8"))
-# State of the page -> heading, what is taken out of it, and how often.
+# State of the page -> heading, the parts that are copied from it, and how many of each.
 PARTS = {
     "all": (("Rows, in every stage", ".row", 14), ("Header", ".head", 1), ("Box", "#submit", 1),
             ("Filter", "#filter", 1)),
@@ -83,7 +83,7 @@ def _sprite() -> str:
 
 
 def _tokens() -> str:
-    """Each meaning with what it looks like: colours as a field, sizes as a text or a bar."""
+    """Return each token with an example: a colour as a field, a size as a text or a bar."""
     names = dict.fromkeys(re.findall(r"^  --([\w-]+):", TOKENS.read_text(encoding="utf-8"), re.MULTILINE))
     return "".join(
         f'<li><i class="t-{_kind(name)}" data-token="{name}"></i><code>--{name}</code></li>' for name in names
@@ -101,7 +101,7 @@ def _kind(name: str) -> str:
 
 
 def _styles() -> str:
-    """What only the page of the design needs."""
+    """Return the styles that only the design page needs."""
     names = re.findall(r"^  --([\w-]+):", TOKENS.read_text(encoding="utf-8"), re.MULTILINE)
     fields = "\n".join(_field(name) for name in dict.fromkeys(names))
     return _SHEET + fields + "\n"

@@ -1,4 +1,4 @@
-"""The icon as PNG, for those who take no SVG: `make design` draws it anew from `static/icon.svg`."""
+"""The icon as PNG, for systems that take no SVG: `make design` draws it anew from `static/icon.svg`."""
 
 import asyncio
 import re
@@ -10,7 +10,7 @@ from tests.chromium import chromium
 
 ROOT = Path(__file__).parent.parent.parent
 STATIC = ROOT / "static"
-# File -> width and height. Apple's telephones cut off corners by themselves, and make black what is clear.
+# File -> width and height. iPhones cut off the corners by themselves, and show transparent parts black.
 SIZES = {"apple-touch-icon.png": 180, "icon-192.png": 192, "icon-512.png": 512}
 OPAQUE = "apple-touch-icon.png"
 EXTENSION = ROOT / "clients/browser/icons"
@@ -18,7 +18,7 @@ SIZES_THERE = {f"{size}.png": size for size in (16, 32, 48, 128)}
 
 
 async def draw() -> dict[Path, bytes]:
-    """By file."""
+    """Draw all icons; return them by file."""
     icon = (STATIC / "icon.svg").read_text(encoding="utf-8")
     sizes = {STATIC / name: size for name, size in SIZES.items()}
     sizes |= {EXTENSION / name: size for name, size in SIZES_THERE.items()}

@@ -1,4 +1,4 @@
-"""What there is to see: tasks in every stage, and what a reader does until the page is in a state."""
+"""The scenes: tasks in every stage, and what a reader does to bring the page into a state."""
 
 import asyncio
 import re
@@ -28,19 +28,19 @@ _LIST = "https://films.example/channel"
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """`prepare` is done before the page is opened, `act` afterwards."""
+    """A state of the page. `prepare` runs before the page is opened, `act` afterwards."""
 
     prepare: Callable[[FakeApi], Awaitable[None]]
     act: Callable[[Page, FakeApi], Awaitable[None]] | None = None
-    is_elsewhere: bool = False  # the page is another machine's
+    is_elsewhere: bool = False  # the page seems to come from another machine
 
 
 async def nothing(api: FakeApi) -> None:
-    """An empty list."""
+    """Prepare an empty list."""
 
 
 async def everything(api: FakeApi) -> None:
-    """At least one task in each stage."""
+    """Prepare at least one task in each stage."""
     for number, days in enumerate(_DAYS_AGO):
         await api.put(f"done{number}", "completed", **_finished(number, days), **_pictured(api, number))
     await api.put("missing", "failed", completed_at=_ago(minutes=20), url="https://films.example/76979871",
@@ -66,13 +66,13 @@ async def everything(api: FakeApi) -> None:
 
 
 async def finished(api: FakeApi) -> None:
-    """Nothing else, and as many as fit on a phone."""
+    """Prepare finished tasks only, as many as fit on a phone."""
     for number in range(4):
         await api.put(f"done{number}", "completed", **_finished(number, 0), **_pictured(api, number))
 
 
 async def listed(api: FakeApi) -> None:
-    """A list that runs, with entries in every stage, a recording, and a failure that nothing helps."""
+    """Prepare a list that runs, with entries in every stage; a recording; and a failure without remedies."""
     counts = {"total": 6, "completed": 2, "failed": 2}
     title = {"title": "A whole channel about bread"}
     await api.put("list", "download", progress=46, entries=counts, url=_LIST, video_info=title)
@@ -99,7 +99,7 @@ async def listed(api: FakeApi) -> None:
 
 
 async def odd(api: FakeApi) -> None:
-    """Titles as nobody would write them, but somebody does."""
+    """Prepare tasks with odd titles."""
     titles = (
         "x" * 10_000,
         "word " * 2_000,
@@ -119,7 +119,7 @@ async def odd(api: FakeApi) -> None:
 
 
 async def long_list(api: FakeApi) -> None:
-    """One list with 300 entries."""
+    """Prepare one list with 300 entries."""
     counts = {"total": 300, "completed": 280, "failed": 20}
     title = {"title": "A whole channel about bread"}
     await api.put(
@@ -131,13 +131,13 @@ async def long_list(api: FakeApi) -> None:
 
 
 async def many(api: FakeApi) -> None:
-    """Hundreds that run."""
+    """Prepare hundreds of running tasks."""
     loading = {"downloaded_bytes": 5_000_000, "total_bytes": 9_000_000, "speed": 1e6, "eta": 4}
     await api.put_many(500, "download", progress=60, video_info={"title": TITLES[0]}, **loading)
 
 
 async def one(api: FakeApi) -> None:
-    """What is looked at is in sight on every screen."""
+    """Prepare a single task, which is in sight on every screen."""
     await api.put("done0", "completed", **_finished(0, 0), **_pictured(api, 0))
     for kind in ("video", "audio"):
         name = f"done0.{kind}"
@@ -160,7 +160,7 @@ async def _wrong_token(page: Page, _: FakeApi) -> None:
 
 
 async def _opened(page: Page, _: FakeApi) -> None:
-    await page.evaluate("scrollTo(0, innerHeight)")  # only rows that can be seen are in the document
+    await page.evaluate("scrollTo(0, innerHeight)")  # scrolls, because only rows in sight are in the document
     await page.locator(".row[data-id=members] [data-action=open]").click()
     await page.locator(".row[data-id=members] .log summary").click()
 
@@ -241,7 +241,7 @@ def _line(name: str) -> Callable[[Page, FakeApi], Awaitable[None]]:
 
 
 async def _unfold_filter(page: Page) -> None:
-    """On a phone it is folded."""
+    """Unfold the filter, which is folded on a phone."""
     if await page.locator("#find").is_visible():
         await page.locator("#find").click()
 
@@ -276,7 +276,7 @@ async def _shelf(page: Page, api: FakeApi) -> None:
 
 
 async def _shelves(api: FakeApi) -> None:
-    """Subscriptions that have something new, or need the reader, and what they have."""
+    """Prepare subscriptions with new entries, or with faults that need the reader."""
     await everything(api)
     await _followed(api)
     later = datetime.now(UTC) + timedelta(minutes=1)
@@ -353,7 +353,7 @@ async def _keys(page: Page, _: FakeApi) -> None:
 
 
 async def _settings(page: Page, api: FakeApi) -> None:
-    """Of one who is logged in: with all that there is."""
+    """Prepare all that the settings can show to a reader who is logged in."""
     await page.locator("#token").fill(api.token)
     await page.keyboard.press("Enter")
     await page.locator("#connection[data-state=live]").wait_for(state="attached")
@@ -391,7 +391,7 @@ async def _settings_unfolded(page: Page, api: FakeApi) -> None:
 
 
 async def _peopled(api: FakeApi) -> None:
-    """An admin among several people, whose downloads are told apart."""
+    """Let the reader be an admin among several people with separate lists."""
     await everything(api)
     limits = {"max_waiting": 10, "max_bytes_per_day": 5 * 10**9, "retention_hours": 48}
     used = {"running": 1, "waiting": 3, "bytes_per_day": 5 * 10**9, "free_in": 5_400}
@@ -427,7 +427,7 @@ async def _owners(page: Page, _: FakeApi) -> None:
 
 
 async def _room(page: Page, number: int) -> None:
-    """One of the ways that the settings have for people."""
+    """Open one of the dialogs for people that the settings lead to."""
     await page.locator("#connection[data-state=live]").wait_for(state="attached")
     await page.locator(".owner").wait_for(state="attached")
     await page.locator("#menu").click()
@@ -488,7 +488,7 @@ async def _type(page: Page, text: str) -> None:
 
 
 async def _followed(api: FakeApi) -> None:
-    """Subscriptions of every kind."""
+    """Prepare subscriptions of every kind."""
     subscriptions = api.subscriptions
     subscriptions.add("https://lectures.example/all", name=TITLES[3], items=[
         *entries(40, "fetched"), *entries(300, "known", 41)])  # fmt: skip
@@ -557,7 +557,8 @@ async def _ticked_many(page: Page, api: FakeApi) -> None:
 
 async def _searched_items(page: Page, api: FakeApi) -> None:
     await _subscription(page, api)
-    await page.locator(".follow-items").evaluate("(list) => list.replaceChildren()")  # until others are found
+    # Empties the list, so that only entries of the search can be in it.
+    await page.locator(".follow-items").evaluate("(list) => list.replaceChildren()")
     await page.locator(".follow-head input").fill("sea")
     await page.locator(".follow-items li").first.wait_for()
 
@@ -691,7 +692,7 @@ def _finished(number: int, days: int) -> dict[str, Any]:
 
 
 def _pictured(api: FakeApi, number: int) -> dict[str, Any]:
-    """A picture for most of them: a slope of two colours."""
+    """Give most tasks a picture: a slope of two colours."""
     if number % 4 == 3:
         return {}
     api.pictures[f"done{number}"] = _slope(96, 54, number * 70)
@@ -699,7 +700,7 @@ def _pictured(api: FakeApi, number: int) -> dict[str, Any]:
 
 
 def _slope(width: int, height: int, shade: int) -> bytes:
-    """A PNG."""
+    """Return a slope of two colours as PNG."""
     rows = b"".join(
         b"\0" + b"".join(bytes(((x * 2 + shade) % 256, y * 4, (shade * 3 + x) % 256)) for x in range(width))
         for y in range(height)
@@ -717,6 +718,6 @@ def _ago(**time: float) -> str:
 
 
 async def settle(page: Page) -> None:
-    """Until nothing moves that ends."""
+    """Wait until all movements have ended, but those without end."""
     await asyncio.sleep(0.35)
     await page.evaluate("document.fonts.ready")

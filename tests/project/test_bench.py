@@ -1,4 +1,4 @@
-"""Each benchmark runs, with tiny numbers; what the figures are is the business of `make bench`."""
+"""Each benchmark runs with tiny numbers; only `make bench` measures real figures."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ async def lab(tmp_path_factory: pytest.TempPathFactory, media: Path) -> AsyncIte
 
 
 @pytest.mark.long
-@pytest.mark.asyncio(loop_scope="module")  # which is the laboratory's
+@pytest.mark.asyncio(loop_scope="module")  # the laboratory runs on the event loop of the module
 @pytest.mark.parametrize("name", [*NAMES, *LONG])
 async def test_a_benchmark_runs_and_has_figures(name: str, lab: Lab) -> None:
     figures = await run([name], lab)
@@ -64,7 +64,7 @@ async def test_two_commits_take_turns_and_their_medians_are_compared(tmp_path: P
 
 @pytest.mark.wide
 def test_benchmarks_that_compare_commits_import_nothing_of_the_service() -> None:
-    """A commit may have its modules under other names; of journeys only this checkout's are counted."""
+    """A commit may name its modules otherwise. Journeys are counted with this checkout's modules only."""
     names = [name for name in (*NAMES, *LONG) if name not in ("corpus", "journeys")]
     code = "import sys, importlib\n" + "".join(f"importlib.import_module('tests.bench.{n}')\n" for n in names)
     code += "print([name for name in sys.modules if name.startswith('server.')])"

@@ -1,4 +1,4 @@
-"""The table of what the service can do names only what there is, and leads to where it is described."""
+"""The table of capabilities names only things that exist, and its links lead to their descriptions."""
 
 import re
 from pathlib import Path
@@ -50,7 +50,7 @@ def test_an_operation_is_named_as_in_the_description_and_leads_to_its_section() 
 
 
 def anchors_of(heading: str) -> set[str]:
-    """That of the section with this title, if there is one."""
+    """Return the anchor of the section with this title, if there is one."""
     wanted = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
     return {wanted} & anchors(DOCS / "api.md")
 

@@ -25,7 +25,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 IGNORED = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
 NGINX = (ROOT / "docs" / "nginx.cluster.conf").read_text(encoding="utf-8")
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-STOP_TAKES = 5  # seconds at most
+STOP_TAKES = 5  # most seconds that a stop takes
 
 Service = dict[str, Any]
 
@@ -52,7 +52,7 @@ def of_a_role(role: str) -> list[Service]:
     return [one for one in ours(CLUSTER).values() if one["environment"]["CLIPWIRE_SERVER__ROLES"] == wanted]
 
 
-# The image.
+# --- the image ---
 
 
 def test_the_linter_has_nothing_to_say_of_the_image() -> None:
@@ -84,7 +84,7 @@ def test_nothing_else_gets_into_the_image(path: str) -> None:
     assert not any(fnmatch.fnmatch(path, rule) or path.startswith(rule + "/") for rule in kept)
 
 
-# The services.
+# --- the services ---
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -154,7 +154,7 @@ def test_the_proxy_passes_on_what_the_documents_say() -> None:
 
 
 def test_what_the_proxy_names_keeps_its_address_which_nobody_else_can_get() -> None:
-    """nginx asks for it only when it starts."""
+    """nginx resolves the name only when it starts."""
     [pool] = parsed(CLUSTER)["networks"]["default"]["ipam"]["config"]
     names = re.findall(r"^ *server ([\w-]+):\d+;", NGINX, re.MULTILINE)
     assert len(names) == 2
@@ -164,7 +164,7 @@ def test_what_the_proxy_names_keeps_its_address_which_nobody_else_can_get() -> N
         assert address not in ip_network(pool["ip_range"])
 
 
-# The unit.
+# --- the unit of systemd ---
 
 
 def test_the_unit_for_systemd_may_do_little() -> None:
@@ -175,5 +175,5 @@ def test_the_unit_for_systemd_may_do_little() -> None:
     unit = (ROOT / "docs/clipwire.service").read_text()
     assert "\nRestartPreventExitStatus=2 3\n" in unit
     assert int(re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[0]) > STOP_TAKES
-    # What children do to themselves: see `server.child.process.sandbox`.
+    # The limits that children set for themselves: see `server.child.process.sandbox`.
     assert not re.search(r"^(SystemCallFilter=~.*@resources|MemoryDenyWriteExecute)", unit, re.MULTILINE)

@@ -51,10 +51,10 @@ def test_every_query_parameter_of_a_route_is_described_in_its_section() -> None:
     forgotten = set()
     for route in ROUTES:
         if route.path == "/api/session/oidc/callback":
-            continue  # its parameters are those of OpenID Connect
+            continue  # OpenID Connect defines the parameters of this route
         parameters = [each for operation in route.operations.values() for each in operation.parameters]
         own = "".join(text for text in sections if text.startswith(f"{route.definition.method} {route.path}"))
-        # Routes have `lang` and `owner` in common.
+        # All routes have `lang` and `owner`.
         for name in {each.name for each in parameters if each.place == "query"} - {"lang", "owner"}:
             if not re.search(rf"`{name}[`=]|[?&]{name}=", own):
                 forgotten.add((route.definition.method, route.path, name))
@@ -77,7 +77,7 @@ def test_every_field_of_a_request_is_described() -> None:
 
 
 def choices(schema: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
-    """All words that a field may have as its value, or in its list."""
+    """Return all words that a field may have as its value, or in its list."""
     yield from (word for word in schema.get("enum", ()) if word is not None)
     if "$ref" in schema:
         yield from choices(definitions[schema["$ref"].rpartition("/")[2]], definitions)
@@ -107,7 +107,9 @@ def test_every_setting_is_described() -> None:
 
 
 def test_every_setting_is_used() -> None:
-    """As `settings.downloads.drain`, `downloads.drain`, or in what gets the section only `settings.drain`."""
+    """A setting is used as `settings.downloads.drain`, as `downloads.drain`, or as `settings.drain` where a
+    part gets only the section.
+    """
     modules = [path for path in (ROOT / "server").rglob("*.py") if path.name != "settings.py"]
     used = set()
     for node in (node for path in modules for node in nodes(path)):
@@ -124,7 +126,9 @@ def test_every_setting_is_used() -> None:
 
 @pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/architecture.md"])
 def test_every_file_that_a_guide_names_is_there(document: str) -> None:
-    """Those whose path is told from the root on; a name that stands for many has a `<placeholder>`."""
+    """Only paths from the root of the checkout are checked; a name that stands for many has a
+    `<placeholder>`.
+    """
     text = (ROOT / document).read_text(encoding="utf-8")
     roots = "clients|docs|server|static|tests"
     paths = set(re.findall(rf"`((?:{roots})/[\w./*{{}},-]*)`", text))
@@ -133,7 +137,7 @@ def test_every_file_that_a_guide_names_is_there(document: str) -> None:
 
 
 def test_every_table_that_a_row_names_is_in_a_file_of_that_row() -> None:
-    """As `LAYOUTS` in the row of a layout: what is renamed would not be found again."""
+    """A row names a table such as `LAYOUTS`; after a renaming nobody would find it."""
     rows = [line for line in (ROOT / "CONTRIBUTING.md").read_text("utf-8").splitlines() if line[:2] == "| "]
     for row in rows:
         paths = re.findall(r"`((?:clients|server|static|tests)/[\w./*-]*\.\w+)`", row)
@@ -170,7 +174,7 @@ def test_every_page_of_decisions_is_named_by_a_module_that_it_explains() -> None
 
 
 def test_decisions_are_a_few_pages_by_topic() -> None:
-    """A decision is a section of the page of its topic: among many pages nobody finds it."""
+    """Each decision is a section of the page of its topic: nobody would find it among many pages."""
     assert len(DECISIONS) <= 21
     assert [name for name in DECISIONS if not re.fullmatch(r"[a-z-]+\.md", name)] == []
 

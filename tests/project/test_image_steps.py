@@ -21,9 +21,9 @@ from tests.site import Site
 from tests.tools import without
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Where packages come from is the machine's own affair.
+# Each machine has its own settings of where packages come from.
 OF_THE_MACHINE = re.compile(r"PIP_|(http|https|no)_proxy$", re.IGNORECASE)
-STEP_TAKES = 900  # seconds at most
+STEP_TAKES = 900  # most seconds that a step takes
 
 
 class Image:
@@ -42,7 +42,9 @@ class Image:
             getattr(self, f"_{instruction.lower()}")(rest)
 
     def command(self, *arguments: str, user: str = "") -> tuple[str, ...]:
-        """Has `/proc`, as in a container; it ends with the command."""
+        """Return a command that runs in the folder with a `/proc`, as in a container; the mount ends with the
+        command.
+        """
         inside = shlex.join(("chroot", f"--userspec={user or self.user}", str(self.folder)))
         there = f"cd {self.place} && exec {shlex.join(arguments)}"
         script = f"mount -t proc proc {self.folder}/proc && exec {inside} /bin/sh -c {shlex.quote(there)}"
@@ -96,7 +98,7 @@ class Image:
 
 @pytest.fixture
 def debian() -> Iterator[Path]:
-    """The release that the image is based on, by debootstrap, which is unpacked and not installed."""
+    """Unpack the Debian release that the image is based on, with debootstrap, and install nothing."""
     folder = Path(tempfile.mkdtemp(prefix="clipwire-debian-", dir="/var/tmp"))
     try:
         if os.geteuid() or not shutil.which("apt-get") or not shutil.which("unshare"):
@@ -126,7 +128,7 @@ async def test_what_the_steps_of_the_image_make_serves_and_downloads(
 ) -> None:
     image = Image(debian)
     image.make()
-    # Not on all interfaces of this machine, as in a container.
+    # A container listens on all its interfaces; this machine must not.
     theirs = image.variables | {"CLIPWIRE_SERVER__HOST": "127.0.0.1", "HOME": "/data", "TMPDIR": "/tmp"}
     theirs["CLIPWIRE_CONFIG"] = "/tmp/config.toml"
     (debian / "tmp/config.toml").touch()

@@ -1,4 +1,6 @@
-"""What `pip install` makes of this checkout: all that the service needs is declared, and in the wheel."""
+"""What `pip install` makes of this checkout: it declares all packages that the service needs, and the wheel
+has all files.
+"""
 
 import asyncio
 import os
@@ -25,7 +27,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 
 
 def plain(name: str) -> str:
-    """A package's name as indexes compare it, without versions and extras (PEP 503)."""
+    """Return a package's name as indexes compare it, without version and extras (PEP 503)."""
     match = re.match(r"[A-Za-z0-9._-]+", name)
     assert match
     return re.sub(r"[-_.]+", "-", match[0]).lower()
@@ -91,7 +93,9 @@ def test_the_client_is_a_distribution_of_its_own_that_needs_two_packages(tmp_pat
 async def test_an_installed_wheel_serves_the_page_and_downloads(
     wheel: Path, site: Site, media: Path, tmp_path: Path
 ) -> None:
-    """In an environment that holds the wheel and what it declares, as pipx makes it, in empty folders."""
+    """The environment has only the wheel and the packages that it declares, as with pipx, in empty
+    folders.
+    """
     folder, here, empty = tmp_path / "installed", tmp_path / "here", tmp_path / "empty"
     venv.create(folder)
     install(wheel, folder)
@@ -123,7 +127,7 @@ async def test_an_installed_wheel_serves_the_page_and_downloads(
 
 
 def run(here: Path, *command: str | Path) -> str:
-    """What `command` prints in a folder of its own; nothing of this checkout is on its path."""
+    """Run `command` in a folder where nothing of this checkout can be imported; return its output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
         command, cwd=here, env=environment, capture_output=True, text=True, timeout=120, check=True
@@ -145,7 +149,9 @@ def install(wheel: Path, folder: Path, compiling: str = "--no-compile") -> None:
 
 
 def lend_packages(folder: Path) -> None:
-    """Put what the service's lock lists, as it is installed here, into the environment at `folder`."""
+    """Put the packages of the service's lock, as they are installed here, into the environment at
+    `folder`.
+    """
     target = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder)}))
     for line in (ROOT / "requirements/run.txt").read_text().splitlines():
         name, is_entry, _ = line.partition("==")
@@ -154,15 +160,15 @@ def lend_packages(folder: Path) -> None:
         try:
             parts = distribution(name).files or ()
         except PackageNotFoundError:
-            continue  # for another system, or another Python
+            continue  # a package for another system or another Python
         for part in parts:
             lend(Path(str(part.locate())), Path(os.path.normpath(target / part)))
 
 
 def lend(source: Path, target: Path) -> None:
-    if source.is_file():  # an installer may have compiled other modules than its record lists
+    if source.is_file():  # the record may list compiled modules that this installer has not made
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             target.hardlink_to(source)
-        except OSError:  # another file system
+        except OSError:  # a hard link cannot cross file systems
             shutil.copy2(source, target)

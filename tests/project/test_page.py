@@ -1,4 +1,4 @@
-"""The page's files, read and not run: what a glance in review would check."""
+"""The page's files, which are read and not run: what a reviewer would check at a glance."""
 
 import json
 import re
@@ -70,7 +70,7 @@ def test_every_action_of_a_menu_has_an_icon() -> None:
 
 @cache
 def tables() -> dict[str, Any]:
-    """What the tables of the page's modules hold, as deno reads them."""
+    """Return the contents of the tables in the page's modules, as deno reads them."""
     script = """
         import { ACTIONS, iconOf } from "./static/js/row/actions.js"
         import { OPTIONS } from "./static/js/intake/options.js"
@@ -119,14 +119,16 @@ def test_the_catalogues_have_the_same_texts_with_the_same_values() -> None:
 
 
 def words(name: str, start: str, end: str) -> set[str]:
-    """The quoted words of a module from `start` to the next `end`."""
+    """Return the quoted words of a module from `start` to the next `end`."""
     text = code(STATIC / "js" / name)
     text = text[text.index(start) :]
     return set(re.findall(r'"([\w.]+)"', text[: text.index(end)]))
 
 
 def composed() -> dict[str, set[str]]:
-    """All names of which the page composes a label (`t(`menu.${name}`)`), from where the page has them."""
+    """Yield all labels that the page composes (`t(`menu.${name}`)`), with the names from the place where the
+    page has them.
+    """
     read = tables()
     return {
         "action": set(read["actions"]),
@@ -146,7 +148,7 @@ def composed() -> dict[str, set[str]]:
 
 
 def values_in_words() -> set[str]:
-    """The labels of an option's values that are words."""
+    """Return the labels of those values of an option that are words."""
     choices = {
         name: about["values"] for name, about in tables()["options"].items() if about["kind"] == "choice"
     }
@@ -159,7 +161,8 @@ def values_in_words() -> set[str]:
 def test_each_text_is_used_and_each_used_text_is_there() -> None:
     scripts = "".join(code(module) for module in MODULES)
     used = set(re.findall(r'data-t(?:-\w+)?="([^"]+)"', INDEX)) | set(re.findall(r'\bt\("([^"]+)"', scripts))
-    used |= {key for key in CATALOGUES["en"] if f'"{key}"' in scripts}  # t(many ? "card.some" : "card.one")
+    # Finds both keys in t(many ? "card.some" : "card.one").
+    used |= {key for key in CATALOGUES["en"] if f'"{key}"' in scripts}
     used |= values_in_words()
     used |= {f"{start}.{name}" for start, names in composed().items() for name in names}
     with_fallback = tuple(re.findall(r"\bt\(`([^$`]+)\$\{\w+\}`, \{\}, ", scripts))
@@ -184,7 +187,7 @@ def test_the_names_of_every_composed_label_are_known_unless_it_has_a_fallback() 
 
 
 def test_the_page_knows_every_stage_and_every_reason_to_wait() -> None:
-    """A payload's stage decides what a row shows and offers, and `waiting` what it says."""
+    """The stage in a payload decides what a row shows and offers; `waiting` decides what it says."""
     place, known = page_table("STAGES")
     assert known.keys() ^ {*Stage} == set(), f"`STAGES` in {place}"
     sections = page_table("RUNNING_STAGES"), page_table("WAITING_STAGES")
@@ -192,7 +195,7 @@ def test_the_page_knows_every_stage_and_every_reason_to_wait() -> None:
     in_sections = {stage for _, stages in sections for stage in stages}
     assert in_sections ^ unfinished == set(), f"`RUNNING_STAGES` or `WAITING_STAGES` in {sections[0][0]}"
     row = next(line for line in API.splitlines() if line.startswith("| `waiting` |"))
-    # After a passing failure nothing more is said than what the row's message says.
+    # After a passing failure the row's message says all there is to say.
     reasons = set(LANGUAGES["en"].texts.waiting) | {"next_attempt"}
     assert reasons - set(re.findall(r"`(\w+)`", row)) == set(), "`waiting` in server/api/payload.py"
     for path, texts in page_texts().items():
@@ -223,7 +226,7 @@ def test_colours_are_named_in_one_file() -> None:
 
 
 def test_the_modules_that_need_no_document_pass_their_own_tests() -> None:
-    """Those in tests/js; `make check` looks at their types."""
+    """The tests are in tests/js; `make check` checks their types."""
     shown = deno("test", "--quiet", "--no-check", "--no-remote", "--no-npm", "tests/js")
     assert re.search(r"^ok \| [1-9]\d* passed", shown, re.MULTILINE)
 

@@ -1,4 +1,4 @@
-"""Servers that tests share, and what is left of them: nothing."""
+"""The servers that tests share leave nothing behind."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ print(free_port())
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where folders are made, each of which may be abandoned at once."""
+    """Let folders be made in a place of this test, where each may count as abandoned at once."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(folders, "SOCKETS", tmp_path)
     monkeypatch.setattr(folders, "NEW", -1.0)
@@ -123,7 +123,7 @@ def test_servers_die_with_a_run_that_is_killed(monkeypatch: pytest.MonkeyPatch) 
         "tests/files/test_file_stores.py",
     )
     with tempfile.TemporaryDirectory() as place:
-        os.chmod(place, 0o755)  # PostgreSQL may run as somebody else
+        os.chmod(place, 0o755)  # PostgreSQL may run as another user
         environment = os.environ | {"TMPDIR": place}
         with open(os.devnull, "wb") as nowhere:
             run = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=nowhere, stderr=nowhere)
@@ -138,7 +138,7 @@ def test_servers_die_with_a_run_that_is_killed(monkeypatch: pytest.MonkeyPatch) 
 
 
 def running(place: str) -> set[str]:
-    """Servers whose folder is below `place`."""
+    """Return the names of servers whose folder is below `place`."""
     processes = psutil.process_iter(["name", "cmdline"])
     return {each.info["name"] for each in processes if place in " ".join(each.info["cmdline"] or ())}
 

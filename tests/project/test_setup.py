@@ -1,4 +1,4 @@
-"""What a fresh checkout is set up from: locks, the sample configuration, and nothing of anybody's machine."""
+"""The setup of a fresh checkout: its locks, its sample configuration, and no trace of anybody's machine."""
 
 import json
 import os
@@ -75,13 +75,15 @@ def test_config_toml_shows_no_setting_that_does_not_exist_and_leaves_none_out() 
 
 
 def test_no_file_speaks_of_the_machine_it_was_made_on() -> None:
-    """No home folder and no package registry: where packages come from is each machine's own affair."""
+    """No file names a home folder or a package registry: each machine has its own settings of where packages
+    come from.
+    """
     foreign = re.compile(r"/(root|home)/\w|pypi\.|pythonhosted|npmjs|/simple\b")
     assert not [path for path in own_files() if foreign.search(path.read_text())]
 
 
 def test_no_test_starts_by_its_name_what_may_be_missing() -> None:
-    """`tests.tools` knows which programs there are."""
+    """`tests.tools` knows which programs may be missing."""
     named = re.compile(r'"(ffmpeg|ffprobe|curl|chromium|squid)",\s*"-|"/usr/bin/')
     tests = [path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__)]
     assert not [path for path in tests if named.search(path.read_text())]
@@ -101,7 +103,7 @@ def test_the_checks_of_the_page_see_faults(tmp_path: Path) -> None:
 class Machine:
     """A checkout on a machine that has a few programs of the system, a Python, and what a test puts on it.
 
-    Its pip is none: it only looks whether the lock has what pip would want, so that nothing is fetched.
+    Its pip is a stand-in that only checks whether the lock has what pip would want, so nothing is fetched.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -126,15 +128,17 @@ class Machine:
         return self.checkout / "requirements" / name
 
     def put(self, name: str, script: str = "") -> None:
-        """A program of the system, in the shell's language."""
+        """Add a program to the system, written in the shell's language."""
         put(self.programs / name, script)
 
     def install(self, what: str, **environment: str) -> str:
-        """What it said; nothing means that nothing was to be done. Raises `CalledProcessError`."""
+        """Run the installation; return its output, which is empty if there was nothing to do. Raises
+        `CalledProcessError`.
+        """
         return install(self.checkout, what, PATH=str(self.programs), **environment)
 
     def refuse(self, what: str, **environment: str) -> str:
-        """What it said when it gave up."""
+        """Run an installation that must fail; return what it says."""
         with pytest.raises(subprocess.CalledProcessError) as caught:
             self.install(what, **environment)
         return str(caught.value.stdout)
@@ -169,7 +173,7 @@ def machine(tmp_path: Path) -> Machine:
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """Set up for running; it began with what somebody left who was interrupted."""
+    """A machine that is set up for running; an interrupted installation was there before."""
     machine = Machine(tmp_path_factory.mktemp("ready"))
     (machine.checkout / ".venv/bin").mkdir(parents=True)
     (machine.checkout / ".venv/bin/python").symlink_to(sys.executable)
@@ -256,7 +260,7 @@ def test_root_is_brought_the_rest_of_python(machine: Machine) -> None:
 
 @pytest.mark.wide
 def test_who_is_not_root_unpacks_pip_from_the_system_s_packages(machine: Machine, tmp_path: Path) -> None:
-    """The system's lists of packages are missing, as in many containers, and are fetched."""
+    """The package lists of the system are missing, as in many containers, and are fetched."""
     with zipfile.ZipFile(tmp_path / "pip.whl", "w") as wheel:
         wheel.writestr("pip/__main__.py", f"import os; assert os.system({machine.pip!r}) == 0")
     machine.put("python3", WITHOUT_PIP)
@@ -337,7 +341,7 @@ def test_who_is_not_root_does_without_them_but_for_ci(ready: Machine) -> None:
 
 @pytest.mark.wide
 def test_proxies_are_unpacked_and_not_installed(machine: Machine) -> None:
-    """Once installed, they would serve on this machine."""
+    """Installed proxies would start to serve on this machine."""
     for program in set(PROGRAMS) - {"nginx", "caddy"}:
         machine.put(program)
     machine.install("test")
@@ -458,7 +462,7 @@ def install(folder: Path, what: str, **environment: str) -> str:
 
 
 def deno(folder: Path, *arguments: str) -> str:
-    """What it complains of; fails if it finds everything in order."""
+    """Run deno, which must complain; return its complaints."""
     command = (str(Path(sysconfig.get_path("scripts"), "deno")), *arguments)
     environment = {"DENO_DIR": str(folder / "deno"), "NO_COLOR": "1"}
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
@@ -467,7 +471,7 @@ def deno(folder: Path, *arguments: str) -> str:
 
 
 def locked(name: str) -> dict[str, str]:
-    """Package -> its entry in the lock, markers and hashes with it."""
+    """Return the packages of a lock with their entries, markers and hashes included."""
     text = (ROOT / "requirements" / name).read_text()
     entries = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE | re.IGNORECASE)
     return {entry.split("==")[0]: entry for entry in entries if "==" in entry}
@@ -478,13 +482,13 @@ def version(entry: str) -> str:
 
 
 def uncommented() -> str:
-    """config.toml with every setting that it shows switched on."""
+    """Return config.toml with every setting in it uncommented."""
     text = (ROOT / "config.toml").read_text()
     return re.sub(r"^# (?=\[|\w+ = )", "", text, flags=re.MULTILINE)
 
 
 def own_files() -> list[Path]:
-    """All files of the product that are texts."""
+    """Return all text files of the product."""
     folders = [ROOT / name for name in ("server", "static", "tests", "docs", "requirements", ".ci")]
     found = [path for folder in folders for path in folder.rglob("*")] + list(ROOT.glob("*"))
     return [path for path in found if path.suffix in TEXTS and path.is_file() and path != Path(__file__)]

@@ -1,4 +1,4 @@
-"""The media site does what its table says; otherwise no test that leans on it proves anything."""
+"""The media site does what its table says: many tests rely on it."""
 
 import asyncio
 import sys
@@ -127,7 +127,7 @@ async def test_odd_titles_stand_in_the_page_as_data(client: aiohttp.ClientSessio
     assert b"<script>alert" not in page
 
 
-@pytest.mark.long  # what the service makes of them is tested in test_end_to_end.py and test_child_job.py
+@pytest.mark.long  # test_end_to_end.py and test_child_job.py test what the service makes of these files
 @pytest.mark.parametrize(
     ("path", "codecs"),
     [

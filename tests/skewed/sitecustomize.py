@@ -1,4 +1,4 @@
-"""Read by a server's interpreter when it starts: the machine's clock is `SKEW` seconds ahead."""
+"""A server's interpreter reads this when it starts: from then on its clock is `SKEW` seconds ahead."""
 
 import os
 import time

@@ -1,5 +1,5 @@
-"""A filter is complete: it can be set, it is judged, and users read why an entry was left out. Whoever adds
-one to `Filters` is told which file lacks it.
+"""Each filter of a subscription is complete: it can be set, it is applied, and users read why an entry was
+left out. A test names the file that lacks a new filter.
 """
 
 import re
@@ -36,7 +36,7 @@ from tests.page_tables import ROOT, page_table, page_texts
 
 NOW = 1_767_300_000.0  # 2026-01-01T20:40:00Z
 WANTED = {"title": "A talk", "duration": 60, "published_at": "2025-12-31T10:00:00Z"}
-# Filter -> a value that `WANTED` passes, and what is other in an entry that does not.
+# Filter -> a value that `WANTED` passes, and the fields of an entry that does not pass it.
 EXAMPLES: dict[str, tuple[object, dict[str, object]]] = {
     "title": ("talk", {"title": "A walk"}),
     "not_title": ("trailer", {"title": "The Trailer"}),
@@ -48,12 +48,13 @@ EXAMPLES: dict[str, tuple[object, dict[str, object]]] = {
     "members": (False, {"_members": True}),
     "min_age": ("2h", {"published_at": "2026-01-01T18:41:00Z"}),
 }
-# Filters that an entry may pass later, and why it waits meanwhile; another one's name is the reason itself.
+# Filters that an entry may pass later, and the reason for which it waits. For all others the reason is the
+# filter's name.
 WAITING = {"members": "members_only", "min_age": "too_young"}
 
 
 def verdict(filters: dict[str, object], entry: dict[str, Any], **check: Any) -> str | None:
-    """What a child says of `entry` that gets these filters of a subscription."""
+    """Return the child's decision on `entry` with these filters of a subscription."""
     wanted = entry_filters_of(Filters.model_validate_json(to_json(filters)))
     of_check = dict.fromkeys((one.name for one in fields(CheckWishes)), None)
     of_check |= {"known": (), "since_cut": (), "again": (), "days": False, "now": NOW, **check}

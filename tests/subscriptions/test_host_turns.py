@@ -47,7 +47,9 @@ def after(task: Task, event: Requeued, clock: At) -> Task:
 
 
 async def begun(turns: HostTurns, clock: At, waiting: list[Task]) -> tuple[list[float], int]:
-    """When all `waiting` have begun, in seconds, and how often one of them was put off."""
+    """Begin all `waiting` tasks; return the times at which they began, in seconds, and how often one was put
+    off.
+    """
     began, put_off = list[float](), 0
     while waiting:
         waiting.sort(key=lambda task: task.status.not_before or datetime.min.replace(tzinfo=UTC))
@@ -90,7 +92,7 @@ async def test_what_was_held_up_does_not_begin_at_once(store: AnyStore) -> None:
     for at, task in enumerate(waiting):
         if event := await turns.before_attempt(task):
             waiting[at] = after(task, event, clock)
-    clock.at += 86_400.0  # the queue was paused
+    clock.at += 86_400.0  # the queue was paused for a day
     began, put_off = await begun(turns, clock, waiting[1:])
     apart = [two - one for one, two in pairwise(began)]
     assert min(apart) >= PAUSE
@@ -102,7 +104,7 @@ async def test_tasks_that_are_gone_leave_no_hole_and_those_that_wait_keep_turns(
 ) -> None:
     clock = At()
     turns = turns_of(store, clock)
-    for n in range(100):  # none of them is stored, as if all had been cancelled
+    for n in range(100):  # no task is stored, as if all had been cancelled
         await turns.before_attempt(task_of(n))
     event = await turns.before_attempt(task_of(100))
     assert event is not None

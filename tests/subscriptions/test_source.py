@@ -1,4 +1,4 @@
-"""When a picture of a source is fetched: once, and again when that may bring another one."""
+"""When the picture of a source is fetched: once, and again when it may have changed."""
 
 import base64
 
@@ -29,7 +29,7 @@ def picture(url: str = URL, data: str | None = JPEG) -> SourcePicture:
         (False, TRY_AGAIN_AFTER, {"picture": URL}),
         (True, 0.0, {"picture": "https://a.test/a.jpg"}),
         (True, TRY_AGAIN_AFTER, {}),
-        (True, -1.0, {}),  # by a clock that was ahead
+        (True, -1.0, {}),  # the time was stored by a clock that was ahead
     ],
 )
 def test_what_is_lost_is_tried_again_after_a_day_and_another_signature_counts_then(

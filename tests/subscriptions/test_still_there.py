@@ -1,5 +1,5 @@
-"""What is still there of an entry, a task or a file, decides what becomes of it: the whole service, on both
-databases.
+"""Whether an entry is fetched depends on what still exists of it, its task or its file: in the whole service,
+on both databases.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ from tests.library.test_placer import (
 
 @pytest.fixture(autouse=True)
 def looks_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests say what checks find; the library is filled at once."""
+    """Stop all checks, since the tests say what checks find, and let the placer work at once."""
 
     async def never(*_: Any, **__: Any) -> None:
         await asyncio.Event().wait()
@@ -83,7 +83,7 @@ async def tasks_of(server: Inside) -> list[dict[str, Any]]:
 
 
 async def in_place(server: Inside, subscription_id: str, key: str) -> list[str]:
-    """The paths of an item, once it has some."""
+    """Wait until an item has paths in the library; return them."""
     while not (paths := (await items_of(server, subscription_id))[key]["paths"]):
         await asyncio.sleep(0.02)
     return list(paths)
@@ -218,10 +218,10 @@ async def test_a_backlog_fetches_what_was_fetched_and_is_nowhere_any_more(server
     items = await items_of(server, again)
     states = {key: (item["state"], item.get("reason")) for key, item in items.items()}
     assert states == {
-        "site 3": ("fetched", "in_memory"),  # the other one has it
+        "site 3": ("fetched", "in_memory"),  # the other subscription has the file
         "site 2": ("queued", None),
-        "site 9": ("fetched", "in_memory"),  # of another program, which has its files
-        "site 1": ("fetched", "in_memory"),  # the backlog does not ask for it
+        "site 9": ("fetched", "in_memory"),  # another program has the files
+        "site 1": ("fetched", "in_memory"),  # the backlog does not ask for this entry
     }
     [result] = await act(server, again, "fetch", keys=["site 1"])
     assert (result["status"], result["item"]["state"]) == (200, "queued")
@@ -262,7 +262,7 @@ async def test_what_was_fetched_before_there_was_a_library_is_placed_without_a_d
     [path] = await placed(server, task_id)
     assert all_of(root) == [path]
     (root / path).unlink()
-    await place(server, task_id)  # as it was before
+    await place(server, task_id)  # the same path as before
     await until((root / path).exists)
     assert [task["task_id"] for task in await tasks_of(server)] == [task_id]
 
@@ -298,7 +298,7 @@ async def test_a_subscription_that_gets_a_library_later_places_what_it_has(
     assert (result["status"], result["item"]["state"]) == (200, "fetched")
     paths = await in_place(server, mine, "site 2")
     assert await placed(server, first) == paths
-    await place(server, second)  # as its subscription says
+    await place(server, second)  # the path that its subscription gives
     assert await in_place(server, mine, "site 1") == await placed(server, second)
     assert len(await tasks_of(server)) == 2
 
@@ -327,7 +327,7 @@ async def test_a_request_with_library_and_reuse_places_what_another_has_fetched(
 
 
 async def nothing_due(server: Inside) -> None:
-    """Return when the placer has seen that there is nothing to be placed."""
+    """Return when the placer has seen that nothing is to be placed."""
     store = server.app[PLACEMENTS]
     while (await store.due_in(server.app[keys.CLOCK].now().timestamp()) or 0.0) < 60:
         await asyncio.sleep(0.02)
@@ -338,7 +338,7 @@ async def nothing_due(server: Inside) -> None:
 async def test_a_shared_task_that_ends_without_files_is_placed_once_it_has_some(
     server: Inside, root: Path, event: Failed | Cancelled
 ) -> None:
-    """Both who asked for it first, without the library, and who asked with it, have this one task."""
+    """One client asked for the task without the library, another with it; both share this task."""
     task_id = await server.submit()
     wish = {"url": (await server.status(task_id))["url"], "reuse": True, "library": PLAIN}
     async with server.client.post("/api/process", json=wish) as answer:
@@ -364,7 +364,7 @@ async def test_a_task_without_files_that_was_to_be_placed_expires_all_the_same(s
     await server.app[keys.TASKS]._recorder.record(task_id, Cancelled())
     tasks: Any = server.app[keys.TASKS]._store
     tomorrow = server.app[keys.CLOCK].now() + timedelta(days=1)
-    # the placer has to see first that nothing of it is to be placed
+    # The placer has to see first that no file of the task is to be placed.
     while not (expired := await tasks.mark_expired(tomorrow, 10)):
         await asyncio.sleep(0.02)
     assert expired == [task_id]

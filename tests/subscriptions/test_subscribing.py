@@ -1,4 +1,4 @@
-"""What a client does with subscriptions, where it is cut off."""
+"""Actions of clients on subscriptions that an error interrupts."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ class Rows:
 
 
 class Deleting:
-    """The database goes away before the task `until` is deleted."""
+    """Deletes tasks; the database goes away before the task `until`."""
 
     def __init__(self, rows: Rows, until: str | None) -> None:
         self.rows, self.until = rows, until

@@ -1,4 +1,4 @@
-"""What a check's child says may be anything, and what a store or a worker refuses ends no checking."""
+"""A check survives whatever its child says, and whatever a store or a worker refuses."""
 
 import asyncio
 from collections.abc import Callable

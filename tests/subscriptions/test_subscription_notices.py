@@ -1,4 +1,4 @@
-"""A subscription that fails, and one that works again, is told of once, by the outbox of every backend."""
+"""When a subscription fails or works again, its owner is told once, by the outbox of every backend."""
 
 import asyncio
 import json
@@ -58,7 +58,7 @@ async def works(store: AnyStore, day: int) -> CheckOutcome:
 
 
 class Later(Clock):
-    """By which all that is told in these tests is due."""
+    """A clock by which every notice of these tests is due."""
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(NOW + 1000 * DAY, UTC)
@@ -69,7 +69,7 @@ def outbox_of(store: AnyStore) -> DeliveryRows:
 
 
 async def told(store: AnyStore) -> list[Delivery]:
-    """What is due, and is told with that."""
+    """Claim the notices that are due, mark them as delivered, and return them."""
     outbox = outbox_of(store)
     due = await outbox.claim(("default", "notify"), 50)
     for delivery in due:
@@ -119,7 +119,8 @@ async def test_a_check_that_was_taken_for_lost_tells_nothing(store: AnyStore) ->
     await fails(store, 0)
     await fails(store, 2)
     late = await claimed(store, NOW + 7 * DAY)
-    again = await claimed(store, NOW + 8 * DAY)  # by another node, which takes the first one for lost
+    # Another node claims it, because the first one seems to be lost.
+    again = await claimed(store, NOW + 8 * DAY)
     for claim in (late, again):
         await rows_with(store).fail(claim, "http_404", None, None, PACE, NOW + 8 * DAY)
     assert len(await told(store)) == 2

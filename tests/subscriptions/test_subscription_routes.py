@@ -1,4 +1,4 @@
-"""Bad input, patches, long polls and OPML: what of subscriptions does not need a check to be seen."""
+"""Routes of subscriptions that need no check: bad input, patches, long polls and OPML."""
 
 import asyncio
 import re
@@ -190,7 +190,7 @@ async def test_a_name_is_one_line_that_can_be_read(client: Client, name: str, to
 async def test_what_is_right_no_longer_keeps_nobody_from_changing_anything_else(
     aiohttp_client: Connect, tmp_path: Path
 ) -> None:
-    """The folder of the library, a shorter interval and stored cookies may be gone since."""
+    """The folder of the library, the minimum interval or the stored cookies may have changed since."""
 
     def settings(least: str, library: Path | None) -> Settings:
         return Settings(
@@ -499,7 +499,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def lasting(told: dict[str, Any]) -> dict[str, Any]:
-    """What of a subscription is not of one server or one moment."""
+    """Return the fields of a subscription that another server would keep."""
     passing = {"subscription_id", "revision", "stage", "next_check_at", "items"}
     kept = {name: value for name, value in told.items() if name not in passing}
     if "feed" in kept:
@@ -518,7 +518,7 @@ async def test_opml_carries_all_settings_to_an_empty_server(
     settings = Settings(
         storage=StorageSettings(data_dir=tmp_path / "other"), downloads=DownloadSettings(min_free_disk=0)
     )
-    other = await aiohttp_client(create_app(settings))  # which has not got the preset
+    other = await aiohttp_client(create_app(settings))  # this server does not have the preset
     answer = await other.post("/api/subscriptions.opml", data=text, headers=OPML)
     results = (await answer.json())["results"]
     assert [each["status"] for each in results] == [201, 201], results

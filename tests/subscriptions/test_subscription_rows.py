@@ -1,4 +1,6 @@
-"""Subscriptions, their items and checks, on every backend: who checks, what becomes a task, and only once."""
+"""The rows of subscriptions, their items and checks, on every backend: who checks, and which entries become
+tasks, each once.
+"""
 
 import asyncio
 import json
@@ -85,7 +87,7 @@ async def store(open_any: Open) -> AsyncIterator[AnyStore]:
 async def subscribed(
     store: AnyStore, url: str = "https://a.test/list", owner: str | None = None, **wanted: Any
 ) -> StoredSubscription:
-    """With an owner it is in the list of that person alone."""
+    """Add a subscription. With an owner, only this person's list has it."""
     settings = SubscriptionSettings.model_validate(wanted)
     manner = request_of(settings, url).manner()
     subscription = StoredSubscription(
@@ -137,7 +139,7 @@ async def checked(
     result: CheckResult = WHOLE,
     pace: Pace = PACE,
 ) -> CheckOutcome:
-    """A check of the one subscription that is due."""
+    """Check the one subscription that is due."""
     return await rooms(store).checks.settle(await claimed(store, now), found, result, pace, now)
 
 
@@ -147,7 +149,7 @@ async def states(store: AnyStore, mine: StoredSubscription) -> dict[str, str]:
 
 
 async def ended(store: AnyStore, task: Task, **event: Any) -> Task:
-    """The task after an attempt that was completed, or ended as `event` says."""
+    """End an attempt of the task: completed, or as `event` says; return the task."""
     started = apply((await store.get(task.status.task_id)).status, Started(), utc_now())
     assert await store.save(started)
     end = Failed(**event) if event else Completed(files={}, video_info=info_of(task))
@@ -160,7 +162,7 @@ def info_of(task: Task) -> VideoInfo:
     return VideoInfo(id=task.status.url.rpartition("/")[2], extractor_key="Site")
 
 
-# Subscribing.
+# --- subscribing ---
 
 
 async def test_what_was_subscribed_is_there_after_a_restart(open_any: Open) -> None:
@@ -236,7 +238,7 @@ async def test_a_change_follows_the_stored_one_or_is_refused(store: AnyStore) ->
     assert await rooms(store).checks.claim(1, LEASE, NOW + DAY) == []
 
 
-# Who checks.
+# --- who checks ---
 
 
 async def test_a_change_keeps_what_only_a_newer_release_knows_where_it_belongs(store: AnyStore) -> None:
@@ -340,7 +342,7 @@ async def test_nor_does_it_hold_a_host_or_a_lease_for_ever(store: AnyStore) -> N
     await rooms(store).checks.hold("a.test", None, ahead)
     assert await rooms(store).checks.due_in(NOW) == 0
     await claimed(store, NOW)
-    await claimed(store, ahead + DAY)  # whose server dies
+    await claimed(store, ahead + DAY)  # this check's server dies
     assert await rooms(store).checks.due_in(NOW) == 0
     await claimed(store, NOW)
     assert (await rooms(store).checks.due_in(NOW) or 0) > LEASE / 2, "one under way is waited for"
@@ -393,14 +395,14 @@ async def test_who_waits_is_called_when_something_is_due_sooner(store: AnyStore)
         nonlocal called
         called += 1
 
-    if isinstance(store, SqliteStore):  # with PostgreSQL the relay tells it
+    if isinstance(store, SqliteStore):  # with PostgreSQL, the relay calls it
         rooms(store).checks.listen(call)
         made = await subscribed(store)
         await rooms(store).checks.due(made.subscription_id, NOW)
         assert called == 2
 
 
-# What becomes a task.
+# --- which entries become tasks ---
 
 
 async def test_the_first_check_knows_the_old_ones_and_later_ones_are_fetched(store: AnyStore) -> None:
@@ -625,7 +627,7 @@ async def test_a_check_that_meets_a_members_entry_says_so(store: AnyStore) -> No
 
 
 async def test_of_a_list_without_days_a_backlog_since_a_day_takes_what_is_that_new(store: AnyStore) -> None:
-    """Each entry has its own page read, and most of them later than the list."""
+    """Each entry has its own page read, most of them later than the list."""
     mine = await subscribed(store, backlog={"since": "2027-01-01"})
     await checked(store, entries(4, 3, 2, 1, verdict="unclear"))
     days = {"4": "2027-01-02", "3": "2026-12-31", "2": None}
@@ -671,7 +673,7 @@ async def test_what_is_remembered_is_not_fetched_again(store: AnyStore) -> None:
     assert (await states(store, mine))["site 1"] == "fetched in_memory"
 
 
-# Two subscriptions.
+# --- two subscriptions ---
 
 
 async def test_two_that_want_the_same_share_a_task_and_follow_it(store: AnyStore) -> None:
@@ -693,10 +695,10 @@ async def test_two_that_want_the_same_share_a_task_and_follow_it(store: AnyStore
 
 async def test_what_waits_for_its_turn_or_a_client_shares_a_task_that_came_meanwhile(store: AnyStore) -> None:
     one = await subscribed(store, backlog="all")
-    await checked(store, entries(*range(5, 0, -1)))  # 2 and 1 wait for their turn
+    await checked(store, entries(*range(5, 0, -1)))  # entries 2 and 1 wait for the next check
     await subscribed(store, "https://b.test/list", backlog="all")
     [first, second] = (await checked(store, entries(2, 1))).tasks
-    for _ in range(2):  # at either
+    for _ in range(2):  # at the next check of either subscription
         assert not (await checked(store, [], NOW + 2 * HOUR)).tasks
     waiting = await rooms(store).items.items_of(one.subscription_id, ["site 2", "site 1"], None, 2)
     assert {item.task_id for item in waiting} == {first.status.task_id, second.status.task_id}
@@ -710,7 +712,7 @@ async def test_what_waits_for_its_turn_or_a_client_shares_a_task_that_came_meanw
 async def test_an_entry_that_shares_a_task_which_ends_at_that_moment_is_fetched_with_it(
     clean_database: str,
 ) -> None:
-    """Over PostgreSQL the end of the task, by another node, sees no item that is not stored yet."""
+    """In PostgreSQL another node ends the task, and cannot see the item, which is not stored yet."""
 
     def opened() -> AbstractAsyncContextManager[AnyStore]:
         return postgresql.open_store(clean_database, max_queued=MAX_QUEUED, find_short=short_of, hooks=HOOKS)
@@ -749,7 +751,7 @@ async def test_another_quality_is_another_task(store: AnyStore) -> None:
     assert len((await checked(store, entries(1))).tasks) == 1
 
 
-# The ends of tasks.
+# --- the ends of tasks ---
 
 
 @pytest.mark.parametrize(
@@ -790,7 +792,7 @@ async def test_a_failure_is_tried_again_if_that_may_help(
 async def test_what_is_not_there_yet_is_tried_again_while_its_entry_is_young(
     store: AnyStore, code: str, days: int | None, state: str
 ) -> None:
-    """The age of an entry without a date counts from when the entry was found."""
+    """The age of an entry without a date counts from the time when it was found."""
     mine = await subscribed(store, backlog="all")
     published = None if days is None else (utc_now() - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
     now = utc_now().timestamp()
@@ -877,9 +879,9 @@ async def test_what_only_a_whole_check_finds_is_held_but_not_what_was_forgotten(
 @pytest.mark.parametrize(
     ("later", "is_held"),
     [
-        ({"published_at": "2026-01-02T00:00:00Z"}, True),  # no newer than the newest known
+        ({"published_at": "2026-01-02T00:00:00Z"}, True),  # no newer than the newest entry before it
         ({"published_at": "2026-01-03T00:00:00Z"}, False),
-        ({"title": "Film 2"}, False),  # without its time
+        ({"title": "Film 2"}, False),  # no time of publication
     ],
 )
 async def test_everything_new_is_held_if_it_cannot_all_be(
@@ -953,7 +955,7 @@ async def test_a_cancelled_task_failed_and_a_deleted_one_is_not_wanted(store: An
     assert not (await checked(store, entries(3, 2, 1), NOW + 40 * DAY)).tasks
 
 
-# Failures of checks.
+# --- failures of checks ---
 
 
 async def test_a_failure_changes_no_item_and_is_waited_out_longer_each_time(store: AnyStore) -> None:
@@ -1036,7 +1038,7 @@ async def test_what_has_held_entries_is_sorted_before_what_needs_nobody(store: A
     ids = [first.subscription_id, other.subscription_id]
     assert await rooms(store).items.counts_of_held(ids) == {
         first.subscription_id: 17
-    }  # three are downloaded at once
+    }  # the other three are downloaded at once
     [failing] = await rooms(store).checks.claim(1, LEASE, NOW + 2 * HOUR)
     assert failing.subscription.subscription_id == other.subscription_id
     await rooms(store).checks.fail(failing, "timeout", None, None, PACE, NOW + 2 * HOUR)
@@ -1202,7 +1204,7 @@ async def test_a_source_that_asks_for_time_gets_it(store: AnyStore) -> None:
     noticed = entries(1, verdict="too_young", begins_at=NOW + HOUR)
     [task] = (await checked(store, [*noticed, *entries(2)], result=asks)).tasks
     assert await next_look(store, mine) == NOW + 5 * HOUR
-    await ended(store, task, code="http_503")  # tried again an hour later
+    await ended(store, task, code="http_503")  # the task is tried again an hour later
     assert await next_look(store, mine) == NOW + 5 * HOUR
     late = NOW + 5 * HOUR
     await rooms(store).checks.fail(await claimed(store, late), "http_503", None, 9 * HOUR, PACE, late)
@@ -1249,7 +1251,8 @@ async def test_new_cookies_of_one_person_make_nothing_of_others_due(store: AnySt
     for _ in made:
         [claim] = await checks.claim(1, LEASE, NOW + DAY)
         await checks.fail(claim, "login_required", None, None, PACE, NOW)
-        await checks.log_in(["a.test"], NOW, None)  # nobody's make nothing of theirs due
+        # The log-in of nobody makes no subscription of a person due.
+        await checks.log_in(["a.test"], NOW, None)
     before = {owner: await next_look(store, mine) for owner, mine in made.items()}
     assert NOW not in before.values()
     assert await checks.log_in(["a.test"], NOW, "anna") == {"a.test"}, "the host is let go"
@@ -1266,7 +1269,7 @@ async def test_a_new_task_for_a_held_host_waits(store: AnyStore) -> None:
     assert task.status.not_before.timestamp() == NOW + FIRST_HOLD
 
 
-# Actions and retention.
+# --- actions and retention ---
 
 
 async def test_a_client_fetches_what_it_chooses(store: AnyStore) -> None:
@@ -1284,7 +1287,7 @@ async def test_a_client_fetches_what_it_chooses(store: AnyStore) -> None:
 
 async def test_what_a_client_chooses_is_fetched_in_the_order_of_the_list(store: AnyStore) -> None:
     mine = await subscribed(store)
-    await checked(store, entries(9, 10, 2))  # by their keys they have another order
+    await checked(store, entries(9, 10, 2))  # ordered by key, these entries would stand otherwise
     found, _ = await rooms(store).items.page(mine.subscription_id, "known", None, 10)
     done = await rooms(store).items.fetch(found[::-1], NOW)
     numbers = {key: task.status.number for key, task in done.items() if isinstance(task, Task)}
@@ -1350,7 +1353,7 @@ async def test_what_is_forgotten_is_new(store: AnyStore) -> None:
 
 
 async def test_what_is_forgotten_during_a_check_is_new_at_the_next_one(store: AnyStore) -> None:
-    """The child of the check knew it, and passed it over."""
+    """The child of the running check knew the entry, and has left it out."""
     mine = await subscribed(store, backlog="all")
     unchanged = CheckResult(form="feed", digest="x", etag="y")
     [task] = (await checked(store, entries(1), result=unchanged)).tasks
@@ -1432,7 +1435,8 @@ async def test_a_subscription_stays_while_tasks_that_a_check_made_are_to_be_dele
     [task] = (await checked(store, entries(1))).tasks
     rows = rooms(store).subscriptions
     assert await rows.remove(mine.subscription_id, with_files=True) == [task.status.task_id]
-    await rows.get(mine.subscription_id)  # it is there: a removal that is cut off here can be repeated
+    # The subscription is still there: a removal that is interrupted here can be repeated.
+    await rows.get(mine.subscription_id)
     await store.mark_removed(task.status.task_id)
     assert await rows.remove(mine.subscription_id, with_files=True) == []
     with pytest.raises(SubscriptionNotFound):
@@ -1460,18 +1464,18 @@ async def test_a_task_that_begins_asks_the_link_that_its_entry_has_then(store: A
     assert after.effective_request is not None
     assert (after.status.url, after.effective_request.url) == (event.url, event.url)
     assert await rooms(store).items.newest_link(after) is None
-    # One that has turned out to be a list goes on as an entry of that.
+    # An entry that turned out to be a list goes on as an entry of that list.
     unfolded = replace(task, status=task.status.model_copy(update={"url": "https://a.test/inner"}))
     assert await rooms(store).items.newest_link(unfolded) is None
     own = replace(task, status=task.status.model_copy(update={"subscription_id": None}))
     assert await rooms(store).items.newest_link(own) is None
 
 
-# Sources that move.
+# --- sources that move ---
 
 
 def signed(day: int, *numbers: int) -> list[FoundEntry]:
-    """Entries whose links are others each day: only their guids stay."""
+    """Return entries whose links are signed anew each day; only their guids stay the same."""
     return [
         FoundEntry(url=f"https://a.test/{n}.mp4?day={day}", guid=f"g{n}", title=f"Film {n}") for n in numbers
     ]
@@ -1560,14 +1564,14 @@ def test_a_password_moves_to_the_same_server_alone(url: str, to: str, expected: 
     assert address_of_move(url, to) == expected
 
 
-# Of an earlier release.
+# --- data of an earlier release ---
 
 
 @pytest.mark.parametrize("beside", [(), (50,)])
 async def test_players_of_a_page_that_an_earlier_release_knew_by_their_places_are_not_fetched_again(
     store: AnyStore, beside: tuple[int, ...]
 ) -> None:
-    """Who of them is who nobody can tell, as new ones have moved the others: they are held, once."""
+    """New players have moved the known ones, so nobody can tell which is which: all are held, once."""
     page = "https://a.test/page"
 
     def players(*numbers: int, is_now: bool = True) -> list[FoundEntry]:

@@ -1,7 +1,7 @@
-"""For the command line, which looks for this folder on its path."""
+"""The extractor for the command line, which finds plugins in such a folder on its path."""
 
 from tests.fakes import extractor
 
 
 class ToldIE(extractor.ToldIE):
-    """It has to be defined here."""
+    """yt-dlp accepts only extractors that their plugin's module defines."""
