@@ -44,6 +44,32 @@ async def test_rows_of_the_narrowest_screen_say_how_far_and_how_much(
         assert facts_of_live["bottom"] <= stop["top"] + 1
 
 
+@pytest.mark.wide
+@pytest.mark.parametrize("width", [320, 360])
+async def test_why_a_download_has_failed_is_read_whole_on_a_phone(
+    api: FakeApi, open_page: OpenPage, width: int
+) -> None:
+    title = "How to bake sourdough bread at home, from the first day to the last"
+    reason = "Download failed: the name resolves to the reserved range 198.18.0.0/15"
+    followed = api.subscriptions.add("https://sea.example/", name="A whole channel about the sea")
+    failed = {"error_code": "gone", "video_info": {"title": title}}
+    for name, origin in (("alone", {}), ("followed", {"subscription_id": followed})):
+        await api.put(f"short-{name}", "failed", error="The source asks for a log-in.", **failed, **origin)
+        await api.put(f"long-{name}", "failed", error=reason, **failed, **origin)
+    phone = _NARROW | {"viewport": {"width": width, "height": 1200}}
+    async with open_page(api.url, **phone) as page:
+        for name in ("alone", "followed"):
+            short, long = row(page, f"short-{name}"), row(page, f"long-{name}")
+            assert await short.locator(".line [data-part=facts]").evaluate(_IS_WHOLE)
+            if name == "followed":
+                named = await box(short.locator(".origin"))
+                assert named["bottom"] <= (await box(short.locator(".line")))["bottom"]
+                assert named["width"] >= 90
+            await long.locator(".title button").click()
+            assert await long.locator(".line [data-part=facts]").evaluate(_IS_WHOLE)
+            await expect(long.locator(".line [data-part=facts]")).to_have_text(reason, use_inner_text=True)
+
+
 _BEGINS_OF_LINES = """(all) => all.flatMap((facts) => {
     const [first, ...others] = facts.children
     const words = (fact) => {

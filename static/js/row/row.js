@@ -186,7 +186,8 @@ export class Row {
     this.#parts.undo.hidden = leaving !== "undo" && leaving !== "cancelled"
     this.#showPicture(task)
     this.#showProgress(task)
-    element.toggleAttribute("data-words", this.#primary.show(task))
+    // On a phone the line of the words is that of the subscription's name, where there is one.
+    element.toggleAttribute("data-words", this.#primary.show(task) && !task.subscription_id)
   }
 
   /**
