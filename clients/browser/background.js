@@ -34,7 +34,7 @@ browser.contextMenus.onClicked.addListener(async (/** @type {any} */ item, /** @
   else await openKey(String(item.menuItemId).slice("task ".length))
 })
 
-// Notifications are a permission that may come, and go, while this runs.
+// The user may grant and withdraw the permission for notifications while this worker runs.
 function listenToNotifications() {
   browser.notifications?.onClicked.addListener(openKey)
 }
@@ -44,7 +44,8 @@ browser.permissions.onAdded.addListener(listenToNotifications)
 /** @param {Tab} [tab] @param {string} [url] @param {string} [title] */
 async function sendFrom(tab, url, title) {
   if (!/^https?:\/\//.test(url ?? "")) return await show(await readSent(), text("noLink"))
-  if (!(await isSetUp())) await browser.runtime.openOptionsPage() // it goes on from there
+  // The user chooses the server there; the link is sent afterwards.
+  if (!(await isSetUp())) await browser.runtime.openOptionsPage()
   const how = tab?.incognito ? sendUnremembered : send
   await how(/** @type {string} */ (url), title ?? "")
 }
@@ -60,7 +61,10 @@ async function openKey(key) {
   if (known) await open(known)
 }
 
-/** Open the finished file; of a task without one, the server's page with it. @param {Link} link */
+/**
+ * Open the finished file, or the server's page if the task has none.
+ * @param {Link} link
+ */
 async function open(link) {
   const settings = await readSettings()
   try {
@@ -85,6 +89,6 @@ async function open(link) {
 async function openPage(search) {
   const settings = await readSettings()
   if (!settings.server) return await browser.runtime.openOptionsPage()
-  await logIn(settings).catch(() => undefined) // the page asks for the token itself
+  await logIn(settings).catch(() => undefined) // if the log-in fails, the page asks for the token itself
   await browser.tabs.create({ url: `${settings.server}/${search ? `?q=${encodeURIComponent(search)}` : ""}` })
 }

@@ -18,7 +18,7 @@
  * @property {string} [error]
  */
 
-const LONGEST_TITLE = 500 // characters, as the server takes them
+const LONGEST_TITLE = 500 // characters: the server takes no longer title
 
 /** @param {string} url @param {string} title @param {string} preset @returns {Link} */
 export function newLink(url, title, preset) {
@@ -33,14 +33,16 @@ export function isOpen(link) {
 }
 
 /**
- * `link` as a payload shows it; the same one if that is older than what is known.
- * @param {Link} link @param {any} task @returns {Link}
+ * Return `link` as the payload shows it, or unchanged if the payload is older.
+ * @param {Link} link
+ * @param {any} task
+ * @returns {Link}
  */
 export function updated(link, task) {
   if (task.revision <= (link.revision ?? 0)) return link
   const { file: _, error: __, ...kept } = link
   const kind = ["video", "audio", ...Object.keys(task.files)].find((each) => each in task.files)
-  // The server's page plays films: a tab of its own may not, for what is downloaded stands in a sandbox.
+  // The server's page plays films. A tab of its own may not: the server sends downloads with a sandbox.
   const isPlayed = kind && /^(video|audio)\//.test(task.file_info[kind]?.type ?? "")
   return {
     ...kept,

@@ -20,7 +20,7 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault()
   try {
     say("", text("asking"))
-    await save(read()) // up to the question for the permission without a pause: it needs the user's click
+    await save(read()) // save at once: the browser asks for the permission only during the user's click
   } catch (error) {
     if (!(error instanceof Refused)) throw error
     say("bad", error.message)
@@ -35,7 +35,7 @@ async function fill(settings) {
   field("token").value = settings.token
   field("tells").checked = settings.tells
   showPresets(settings.preset ? [settings.preset] : [], settings.preset)
-  fields.disabled = false // only now: what is typed before would be overwritten by what was stored
+  fields.disabled = false // enabled only now: the stored settings would overwrite what was typed before
   if (settings.server) await showServer(settings).catch(sayRefusal)
 }
 
@@ -68,12 +68,15 @@ async function save(wanted) {
   await showServer(wanted).catch(sayRefusal)
 }
 
-/** Ask the server what can go wrong later, and for its presets. @param {Settings} settings */
+/**
+ * Ask the server whether it would accept a request, so that faults show now, and for its presets.
+ * @param {Settings} settings
+ */
 async function showServer(settings) {
   const { presets } = (await ask(settings, "/api/presets")) ?? {}
   if (!presets) throw new Refused("settings", text("notClipwire", settings.server))
   showPresets(Object.keys(presets), settings.preset)
-  // Nothing in it can be acted on: the server only says whether it would take a request of ours.
+  // The request does nothing: the server only says whether it accepts the token and the origin.
   await ask(settings, "/api/tasks/actions", {
     method: "POST",
     body: JSON.stringify({ action: "cancel", ids: ["nothing"] }),

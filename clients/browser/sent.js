@@ -9,10 +9,11 @@ import { show } from "./show.js"
 
 /** @typedef {import("./link.js").Link} Link */
 
-const MOST = 50 // that have ended are remembered
+const MOST = 50 // ended links that are remembered
 const MOST_ASKED = 100 // tasks in one request
 const PAUSE_MS = 2000
-const QUIET_MS = 60_000 // without news: then the alarm is enough, and the service worker may sleep
+// Without news for so long: then the alarm is enough, and the service worker may sleep.
+const QUIET_MS = 60_000
 const ALARM = "follow"
 
 /** @type {Promise<unknown>} */
@@ -24,14 +25,17 @@ let lastNews = 0
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer
 
-/** Newest first. @returns {Promise<Link[]>} */
+/**
+ * Return the links that were sent, the newest first.
+ * @returns {Promise<Link[]>}
+ */
 export async function readSent() {
   const { sent } = await browser.storage.local.get("sent")
   return sent ?? []
 }
 
 /**
- * Change what is remembered; one change after the other, for each reads what the one before has written.
+ * Change the stored links. Changes wait for each other, because each reads what the one before has written.
  * @param {(sent: Link[]) => Link[]} how
  */
 function change(how) {
@@ -54,8 +58,10 @@ function changeOne(key, how) {
 }
 
 /**
- * Remember the link, and send it as soon as the server takes it. What was sent of it before is forgotten here.
- * @param {string} url @param {string} title
+ * Remember the link, and send it as soon as the server takes it. An earlier entry of the same link is
+ * forgotten.
+ * @param {string} url
+ * @param {string} title
  */
 export async function send(url, title) {
   const link = newLink(url, title, (await readSettings()).preset)
@@ -77,7 +83,9 @@ export function forget(key) {
   return change((sent) => sent.filter((link) => link.key !== key))
 }
 
-/** Send what waits, ask the server for the rest, show it, and come back as long as something is open. */
+/**
+ * Send waiting links, ask the server about the others, show the result, and repeat this while a link is open.
+ */
 export function follow() {
   isAskedAgain = true
   clearTimeout(timer)
@@ -90,7 +98,7 @@ export function follow() {
 async function rounds() {
   /** @type {Refused | undefined} */
   let trouble
-  // The alarm comes even if the service worker is stopped during the first round.
+  // The alarm wakes the service worker even if it is stopped during the first round.
   if (!(await browser.alarms.get(ALARM))) await browser.alarms.create(ALARM, { periodInMinutes: 0.5 })
   while (isAskedAgain) {
     isAskedAgain = false
@@ -110,7 +118,7 @@ async function rounds() {
   }
 }
 
-/** Oldest first. Throws `Refused` for what may go well later. */
+/** Send the waiting links, the oldest first. Throws `Refused` if a later try may succeed. */
 async function sendWaiting() {
   const settings = await readSettings()
   const waiting = (await readSent()).filter((link) => link.status === "waiting").reverse()
@@ -145,7 +153,7 @@ export async function sendUnremembered(url, title) {
     await show(await readSent(), undefined, text("sentUnremembered"))
   } catch (error) {
     if (!(error instanceof Refused)) throw error
-    // The other messages say that it will be sent.
+    // The other messages promise that the link will be sent later.
     const why = settings.server && error.remedy !== "later" ? `${error.message} ` : ""
     await show(await readSent(), why + text("notSent"))
   }
@@ -160,7 +168,7 @@ async function askForNews() {
     if (!Array.isArray(answer?.tasks)) throw new Refused("settings", text("notClipwire", settings.server))
     const tasks = new Map(answer.tasks.map((/** @type {any} */ task) => [task.task_id, task]))
     const ids = new Set(asked.map((link) => link.id))
-    // What the server does not know any more was deleted there.
+    // A task that the server does not know any more was deleted there.
     const sent = await change((sent) =>
       sent
         .filter((link) => !ids.has(link.id) || tasks.has(link.id))
@@ -170,7 +178,10 @@ async function askForNews() {
   }
 }
 
-/** One sentence about a link that has ended, if the user wants it. @param {Link} link */
+/**
+ * Show one sentence about a link that has ended, if the user wants notifications.
+ * @param {Link} link
+ */
 async function tell(link) {
   const { tells } = await readSettings()
   if (!tells || !(await browser.permissions.contains({ permissions: ["notifications"] }))) return

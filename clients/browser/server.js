@@ -27,7 +27,7 @@ export async function readSettings() {
 }
 
 /**
- * The address that was typed, as `Settings.server`; throws `Refused` with what is wrong with it.
+ * Return the typed address in the form of `Settings.server`; throw `Refused` with the fault in it.
  * @param {string} typed
  */
 export function readAddress(typed) {
@@ -36,7 +36,7 @@ export function readAddress(typed) {
   try {
     if (/^[a-z][a-z0-9+.-]*:\/\//i.test(trimmed)) {
       url = new URL(trimmed)
-    } else { // the token is not to travel unencrypted because somebody has typed less
+    } else { // a public address without a scheme gets https: the token must not travel unencrypted
       url = new URL(`https://${trimmed}`)
       if (isPrivate(url.hostname)) url = new URL(`http://${trimmed}`)
     }
@@ -50,7 +50,8 @@ export function readAddress(typed) {
 }
 
 /**
- * Whether that is this machine, or an address of a private network. What a name resolves to is not known here.
+ * Return whether a host is this machine or an address of a private network. What a name resolves to is not
+ * known here.
  * @param {string} host as a URL has it
  */
 function isPrivate(host) {
@@ -68,7 +69,8 @@ export function isLoopback(host) {
 }
 
 /**
- * What the browser calls the right to ask a server. Firefox knows no ports there: without one all are meant.
+ * Return the pattern of addresses for which the extension asks permission. Firefox knows no ports in it:
+ * without a port, all are meant.
  * @param {string} server
  */
 export function permissionFor(server) {
@@ -77,8 +79,11 @@ export function permissionFor(server) {
 }
 
 /**
- * The answer's JSON; undefined for one without a body, null if there is no such thing. Throws `Refused`.
- * @param {Settings} settings @param {string} path @param {RequestInit} [how]
+ * Send a request; return the JSON of the answer, undefined if it has no body, null for a 404. Throws
+ * `Refused`.
+ * @param {Settings} settings
+ * @param {string} path
+ * @param {RequestInit} [how]
  */
 export async function ask(settings, path, how) {
   if (!settings.server) throw new Refused("settings", text("notSetUp"))
@@ -96,12 +101,12 @@ export async function ask(settings, path, how) {
   try {
     answer = await fetch(settings.server + path, {
       ...always,
-      redirect: "error", // the token is for the address that was entered
+      redirect: "error", // the token must not go to another address than the entered one
       ...how,
       headers: { ...headers, .../** @type {Record<string, string>} */ (how?.headers) },
     })
   } catch {
-    // Once more without the token: only so it is known whether nobody answers, or a redirect does.
+    // A second request, without the token, tells whether nobody answers or a redirect was refused.
     const plain = await fetch(settings.server + path, { ...always, redirect: "manual" }).catch(() =>
       undefined
     )
@@ -116,7 +121,7 @@ export async function ask(settings, path, how) {
   if (!said?.code) throw new Refused("settings", text("notClipwire", settings.server))
   if (answer.status === 404) return null
   if (said.code === "origin_forbidden") {
-    await ask(settings, "/api/queue") // throws if it is because of the token
+    await ask(settings, "/api/queue") // throws `Refused` if the token is the reason
     throw new Refused("settings", text("noTokens"))
   }
   throw new Refused(answer.status === 403 ? "settings" : "none", wrongs(said))
@@ -129,7 +134,7 @@ function wrongs(problem) {
 }
 
 /**
- * Log the browser in, so that a tab may show what needs a token: a tab cannot send one.
+ * Log the browser in, because a tab cannot send the token with its requests.
  * @param {Settings} settings
  */
 export async function logIn(settings) {

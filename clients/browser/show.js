@@ -6,7 +6,7 @@ import { isOpen } from "./link.js"
 
 /** @typedef {import("./link.js").Link} Link */
 
-const MOST_ITEMS = 5 // Chromium takes six in the button's menu, and one is the server's page
+const MOST_ITEMS = 5 // Chromium takes six items in the button's menu, and one of them is the server's page
 const LONGEST = 60 // characters of a title
 
 const BLUE = "#1a5fb4"
@@ -66,14 +66,17 @@ function reasonOf(link) {
   return link.status === "error" && link.error ? ` – ${link.error}` : ""
 }
 
-/** Items for the newest tasks, and those that are always there. @param {Link[]} sent */
+/**
+ * Fill the menu with the newest tasks and the fixed items.
+ * @param {Link[]} sent
+ */
 export function showMenu(sent) {
   const items = [
     { id: "send", title: text("sendPage"), contexts: ["page", "video", "audio"] },
     { id: "send-link", title: text("sendLink"), contexts: ["link"] },
     ...sent.slice(0, MOST_ITEMS).map((link) => ({
       id: `task ${link.key}`,
-      // A single & would underline the letter behind it.
+      // A single & would underline the letter after it.
       title: `${isOpen(link) ? "…" : markOf(link)} ${nameOf(link)}`.replaceAll("&", "&&"),
       contexts: ["action"],
     })),
@@ -83,11 +86,12 @@ export function showMenu(sent) {
   const done = turn.then(async () => {
     if (wanted === shownMenu) return
     await browser.contextMenus.removeAll()
-    // The web's own pages alone: others have no link that a server could fetch.
+    // Only pages of the web have a link that a server could fetch.
     for (const item of items) {
       const documentUrlPatterns = item.contexts.includes("page") ? ["http://*/*", "https://*/*"] : undefined
       browser.contextMenus.create({ ...item, ...(documentUrlPatterns && { documentUrlPatterns }) }, () => {
-        void browser.runtime.lastError // the worker was stopped between removal and here, and comes again
+        // A worker that was stopped after the removal creates the items twice; this error is ignored.
+        void browser.runtime.lastError
       })
     }
     shownMenu = wanted

@@ -1,4 +1,4 @@
-"""What clients do to a task, from every stage, twice, at the last moment, and all at once."""
+"""Actions of clients on a task: from every stage, twice, at the last moment, and all at once."""
 
 import asyncio
 import random
@@ -16,13 +16,13 @@ from tests.service import FINAL, Payload, Service, gone
 from tests.site import Site, sha256
 
 CONTRACT = 2.0  # seconds within which all processes of a task have to end after an action
-GONE_WITHIN = 30  # seconds, on a busy machine
+GONE_WITHIN = 30  # seconds that are enough on a busy machine
 SOURCES = {
     "info": "/1mb.mp4?wait=30",
     "download": "/8mb.mp4?rate=50000",  # a download that lasts longer than any test
     "convert": "/long.m4a",
 }
-MAX_CONCURRENT = 4  # downloads, as it ships
+MAX_CONCURRENT = 4  # downloads at the same time, by default
 ACTIONS = ("cancel", "pause", "resume", "retry")
 
 
@@ -213,7 +213,8 @@ async def test_at_the_moment_of_completion_there_is_one_last_word(
         assert public.exists() is (last["stage"] == "completed")
         if last["stage"] == "completed":
             await service.fetch(last["files"]["video"], tmp_path / "video.mp4")
-        # Closer to the moment of completion, however long this machine takes for a film just now.
+        # Later tries come closer to the moment of completion, however long this machine takes for a film just
+        # now.
         delay *= 1.4 if last["stage"] == "cancelled" else 0.8
     assert set(words) == {"completed", "cancelled"}
     assert service.complaints() == []
@@ -321,7 +322,7 @@ async def refusal(service: Service, task_id: str, action: str) -> str:
 
 
 async def warm(service: Service, site: Site) -> psutil.Process:
-    """Return the fork server's process, once it has run a job."""
+    """Run a job, so that the fork server is warm; return its process."""
     task = await service.submit(site.url("/video.mp4"), outputs=["video"])
     await service.wait(task["task_id"])
     while len(found := service.processes()) > 1:
@@ -330,7 +331,7 @@ async def warm(service: Service, site: Site) -> psutil.Process:
 
 
 def writes(process: psutil.Process) -> bool:
-    """Whether the process could still write a file: a zombie cannot."""
+    """Return whether the process could still write a file: a zombie cannot."""
     with suppress(psutil.NoSuchProcess):
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     return False

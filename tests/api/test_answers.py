@@ -1,5 +1,5 @@
-"""Whatever a route answers with is written by a model, or compared with it here: it is valid, has no field
-that the model lacks, and its fields come in the model's order.
+"""Every answer of a route is written by a model, or compared with its model here: it is valid, has no field
+that the model lacks, and has its fields in the model's order.
 """
 
 import ast
@@ -83,7 +83,7 @@ async def test_pages_and_results_which_are_put_together_of_bytes_are_what_their_
 
 @pytest.mark.wide
 async def test_what_a_child_tells_of_a_link_is_what_its_model_says(service: Inside, site: Site) -> None:
-    """The answer has no more than the model: what the child tells beyond that would be missed here."""
+    """A field that the child sends and the model lacks would be missing in the answer."""
     for path in ("/page/cjk", "/page/playlist", "/hls/ts/index.m3u8"):
         wanted = InfoRequest(url=site.url(path), limit=1)
         found = await service.app[keys.INSPECTOR].inspect(wanted)
@@ -92,7 +92,7 @@ async def test_what_a_child_tells_of_a_link_is_what_its_model_says(service: Insi
 
 
 def test_whatever_is_known_of_a_film_is_told_of_a_link() -> None:
-    """Few sources say all of it, and the page of none of the tests does."""
+    """Few sources have all fields, and no page of the tests has."""
     of_files = {"width", "height", "filesize", "cut"}
     forgotten = VideoInfo.model_fields.keys() - of_files - Info.model_fields.keys()
     assert forgotten == set(), "`Info` in server/api/openapi/schemas.py"

@@ -1,4 +1,4 @@
-"""Bad input, errors, languages, lists, long polls: what does not need a download to be seen."""
+"""Tests of the API without downloads: bad input, errors, languages, lists, long polls."""
 
 import asyncio
 import json

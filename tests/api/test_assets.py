@@ -1,4 +1,4 @@
-"""What the server makes of the page's files: joined, packed, in the reader's language."""
+"""The page's files as the server sends them: joined, compressed, and in the reader's language."""
 
 import asyncio
 import gzip
@@ -25,7 +25,7 @@ from tests.pictures.icons import OPAQUE, SIZES
 Client = TestClient[web.Request, web.Application]
 Connect = Callable[[web.Application], Awaitable[Client]]
 STATIC = page.STATIC
-FIRST_VISIT = 45_500  # bytes, which leaves some for headers and for what the API says
+FIRST_VISIT = 45_500  # bytes, which leave some for headers and for the answers of the API
 MAX_ICON = 12_000  # bytes
 
 
@@ -87,14 +87,17 @@ async def test_parts_of_the_page_have_a_short_policy_and_documents_and_the_worke
         answer = await client.get(f"/static/{name}")
         assert answer.headers.getall("Content-Security-Policy") == [SANDBOX_POLICY], name
     for path in ("/", f"/static/{WORKER}", "/static/index.html"):
-        assert "Content-Security-Policy" not in (await client.get(path)).headers, path  # so `Doors` adds it
+        # Not set here: `Doors` adds it to the real answer.
+        assert "Content-Security-Policy" not in (await client.get(path)).headers, path
 
 
 @pytest.mark.parametrize("name", ON_DEMAND)
 async def test_a_page_of_another_release_gets_no_script_that_knows_other_names(
     aiohttp_client: Callable[..., Awaitable[Client]], tmp_path: Path, name: str
 ) -> None:
-    """It says that it has to be loaded again; with this release's script it would do anything."""
+    """The script says that the page has to be loaded again; this release's script could do anything on that
+    page.
+    """
     storage, downloads = StorageSettings(data_dir=tmp_path / "data"), DownloadSettings(min_free_disk=0)
     client = await aiohttp_client(create_app(Settings(storage=storage, downloads=downloads)))
     tag = page.assets().files[name].tag

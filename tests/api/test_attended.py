@@ -1,4 +1,6 @@
-"""Work for a client that has left ends, and nobody looks for such clients while there is no such work."""
+"""Work for a client ends when the client has left; without such work the server does not look for clients
+that left.
+"""
 
 import asyncio
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Many links in one request: each has a result of its own, in order, and what is taken is taken at once."""
+"""Many links in one request: each has its own result, in order, and all accepted ones are stored at once."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -106,7 +106,7 @@ async def test_a_batch_may_be_larger_than_other_bodies_up_to_its_limit(client: C
 
 
 async def pieces_of(body: bytes) -> AsyncIterator[bytes]:
-    """So that nobody says how much there will be."""
+    """Yield a body in pieces, so that the request has no `Content-Length`."""
     for start in range(0, len(body), 1 << 16):
         yield body[start : start + (1 << 16)]
 

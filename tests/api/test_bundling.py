@@ -1,4 +1,4 @@
-"""How the page's modules become three scripts, and that they are understood as a real parser does."""
+"""The page's modules become three scripts; the parser behind this agrees with a real one."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ MODULES = {name: path.read_text("utf-8") for name, path in PATHS.items()}
 
 @cache
 def parsed() -> dict[str, Any]:
-    """The module's name -> what deno says of its exports and imports."""
+    """Return what deno says of the exports and imports of each module, by the module's name."""
     links = [path.relative_to(STATIC.parent).as_posix() for path in PATHS.values()]
     nodes = json.loads(deno("doc", "--json", *links))["nodes"]
     graphs = [
@@ -35,7 +35,7 @@ def parsed() -> dict[str, Any]:
 def test_a_module_is_understood_as_a_real_parser_does(name: str) -> None:
     read = read_module(name, MODULES[name])
     about, graph = parsed()[name]
-    # Its types are comments here.
+    # The types of these modules are comments here.
     declared = [
         symbol["name"] for symbol in about["symbols"]
         if {each["kind"] for each in symbol["declarations"] if each.get("declarationKind") == "export"}
@@ -55,15 +55,18 @@ def test_the_page_sends_the_joined_scripts_short() -> None:
     for name, text in zip((page.SCRIPT, *ON_DEMAND), entry, strict=True):
         sent = page.assets().files[name].body.decode()
         assert len(sent) < len(text) * 0.75
-        deno("fmt", "--ext", "js", "-", text=sent)  # it parses, as a module of a browser does
+        deno("fmt", "--ext", "js", "-", text=sent)  # deno parses it as a module, as a browser does
 
 
-# Without types: of what the checker says only this counts, that a variable is used before its declaration.
+# The checker works without types; of its complaints only one counts, that a variable is used before its
+# declaration.
 USED_TOO_EARLY = re.compile(r"TS2448.*\n.*", re.MULTILINE)
 
 
 def used_too_early(folder: Path, scripts: dict[str, str]) -> list[str]:
-    """What `scripts` would fail at in a browser, because the library has moved a declaration."""
+    """Return the errors that `scripts` would have in a browser because the library has moved a
+    declaration.
+    """
     (folder / "deno.json").write_text(json.dumps({"compilerOptions": {"checkJs": True, "strict": False}}))
     for name, text in scripts.items():
         (folder / name).write_text(text)
@@ -74,9 +77,9 @@ def used_too_early(folder: Path, scripts: dict[str, str]) -> list[str]:
 
 @pytest.mark.wide
 def test_no_declaration_has_been_moved_behind_its_use(tmp_path: Path) -> None:
-    """The library takes `{ b }` for no use of `b`, and puts `const { d } = a.g({ b })` before `const b`.
+    """The library does not see that `{ b }` uses `b`, and puts `const { d } = a.g({ b })` before `const b`.
 
-    If this fails, write the statement that it names without destructuring.
+    If this fails, write the named statement without destructuring.
     """
     moved = minified(["const f = (a) => {\n  const b = a.c\n  const { d } = a.g({ b })\n  a.h(d)\n}\n"])
     assert used_too_early(tmp_path, {"moved.js": moved[0]}), "it moves this; else this test is needless"

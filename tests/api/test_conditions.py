@@ -1,4 +1,4 @@
-"""What clients say that they have already."""
+"""Conditional requests: clients say what they have already."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -44,7 +44,7 @@ def test_a_date_has_three_forms(text: str) -> None:
 
 @pytest.mark.parametrize("text", ABSURD)
 def test_what_is_no_date_is_passed_over(text: str) -> None:
-    """Python's own parsers raise for some of these what nobody expects."""
+    """Python's own parsers raise unexpected errors for some of these texts."""
     assert http_date(text) is None
     assert not client_has(asking(("If-Modified-Since", text)), '"e"', DAY)
     if text:

@@ -1,4 +1,4 @@
-"""Who says nothing, or says it slowly, does not keep a connection for ever."""
+"""A client that sends nothing, or sends slowly, does not keep its connection for ever."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -28,7 +28,7 @@ async def client(aiohttp_client: Callable[[web.Application], Awaitable[Client]],
 
 
 def let_time_pass(client: Client, seconds: float) -> None:
-    """Look at the connections now and, as if it were, `seconds` later."""
+    """Let the server check its connections now and, with the clock set ahead, `seconds` later."""
     server = client.server.runner.server  # type: ignore[union-attr]
     assert server
     now = asyncio.get_running_loop().time()

@@ -1,4 +1,6 @@
-"""What storing and listing cookie files costs: one at a time, and one line of each, however many ask."""
+"""The cost of storing and listing cookie files: one is parsed at a time, and a list reads one line of each,
+however many clients ask.
+"""
 
 import asyncio
 import threading
@@ -39,7 +41,7 @@ def facts(text: str) -> CookieFacts:
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list that gets, for each text that is parsed, the name of the thread."""
+    """Return a list that gets the name of the thread for each text that is parsed."""
     found, parse = list[str](), cookie_format.parse
 
     def watched(text: str) -> list[cookie_format.Cookie]:
@@ -50,7 +52,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-# The facts.
+# --- the facts of a cookie file ---
 
 
 @pytest.mark.parametrize("now", [NOW - 5, NOW, NOW + 1, NOW + 150, NOW + 1000])
@@ -58,7 +60,7 @@ def test_expiry_is_told_as_if_it_were_counted_now(now: int) -> None:
     ends = [NOW - 2, NOW - 2, NOW - 1, *(NOW + 2 * step for step in range(1, 150)), 0, 0]
     shown = facts(file_of(*ends)).shown(5, now)
     timed = sorted(end for end in ends if end)
-    # What was over when they were worked out counts from the last of it on.
+    # For a time before the facts were worked out, no cookie counts as expired.
     assert shown["expired"] == (sum(end <= now for end in timed) if now >= NOW else 0)
     assert shown["count"] == len(ends)
     assert shown["hosts"] == ["h0.test", "h1.test", "h10.test", "h100.test", "h101.test"]
@@ -78,7 +80,7 @@ def test_of_very_many_moments_the_later_ones_are_put_together() -> None:
     assert found.shown(1, NOW + 20_000)["expired"] == 25_000
 
 
-# Both stores.
+# --- both stores ---
 
 
 @pytest.fixture(params=["local", "postgresql"])
@@ -104,7 +106,7 @@ async def test_a_list_parses_nothing(stored: Cookies, parsed: list[str]) -> None
     assert given.text == text
     parsed.clear()
     assert await listed(stored) == {"a": facts_of(cookie_format.parse(text), NOW)}
-    assert len(parsed) == 1  # parsed only by this test itself
+    assert len(parsed) == 1  # only this test itself has parsed it
     back = text.replace("\tv\n", "\tnew\n") + "sub.h1.test\tFALSE\t/\tFALSE\t7\tn\tv\n"
     await stored.renew("a", given, back)
     renewed = await stored.get("a")
@@ -173,7 +175,7 @@ async def test_of_two_nodes_that_renew_at_once_both_are_kept(clean_database: str
         assert {each.value for each in cookie_format.parse(now.text)} == {"1", "2"}
 
 
-# The routes.
+# --- the routes ---
 
 
 @pytest.fixture
@@ -209,7 +211,7 @@ async def test_lists_at_once_are_two_readings_and_the_second_sees_what_was_store
     lists = [asyncio.create_task(get())]
     while not readings:
         await asyncio.sleep(0)
-    monkeypatch.setattr(stored, "names", names)  # which the next list and the next file ask for
+    monkeypatch.setattr(stored, "names", names)  # the next list and the next change of a file call this
     assert await put(served, "a", file_of(NOW)) == 204
     monkeypatch.setattr(stored, "names", waits)
     lists += [asyncio.create_task(get()) for _ in range(20)]
@@ -219,7 +221,7 @@ async def test_lists_at_once_are_two_readings_and_the_second_sees_what_was_store
         gone.cancel()
     go_on.set()
     assert await asyncio.gather(*lists[10:]) == [["a"]] * 11
-    assert readings == 4  # of each of two lists: how many there are, and which
+    assert readings == 4  # for each of two lists: how many files there are, and which
 
 
 async def test_files_are_read_one_at_a_time_and_not_for_who_has_left(
@@ -264,7 +266,7 @@ async def test_a_large_body_waits_on_the_disk_and_one_too_many_comes_again_later
         waiting = asyncio.create_task(put(served, "first", large))
         while disk.on_disk < len(large):
             await asyncio.sleep(0)
-        assert not [*disk.folder.iterdir()]  # an open spool file has no name
+        assert not [*disk.folder.iterdir()]  # an open spool file has no name in the folder
         async with served.client.put("/api/cookies/b", data=large.encode(), headers=PLAIN) as answer:
             assert answer.status == HTTPStatus.SERVICE_UNAVAILABLE
             assert int(answer.headers["Retry-After"]) > 0

@@ -1,4 +1,6 @@
-"""Stored cookies: what is taken, what is told of it, who is given it, and that it never comes out again."""
+"""Stored cookies: which files are accepted, what is shown of them, which jobs get them, and that their
+content never comes out again.
+"""
 
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -35,7 +37,7 @@ def line(name: str, value: str, domain: str = "127.0.0.1", expires: int = 0, pat
 FILE = f"# Netscape HTTP Cookie File\n\n#HttpOnly_{line('session', SECRET)}"
 
 
-# The format.
+# --- the format ---
 
 
 def test_a_file_is_read_as_browsers_and_tools_write_it() -> None:
@@ -60,7 +62,7 @@ def test_the_flag_says_whether_hosts_below_have_a_cookie(domain: str, below: str
     assert cookie.domain == means
     YoutubeDLCookieJar(
         StringIO(cookie_format.format_cookies([cookie]))
-    ).load()  # it refuses what contradicts itself
+    ).load()  # yt-dlp refuses a file that contradicts itself
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_what_is_renewed_is_what_the_site_has_changed_for_hosts_of_the_file() ->
     assert kept == {"a": "2", "c": "1", "d": "other's", "new": "1"}
 
 
-# The store.
+# --- the store ---
 
 
 @pytest.fixture(params=["local", "postgresql"])
@@ -124,7 +126,7 @@ async def test_there_is_a_most_of_them(stored: Cookies, monkeypatch: pytest.Monk
     with pytest.raises(TooManyCookies):
         await stored.put("c", FILE)
     assert await stored.names() == ["a", "b"]
-    monkeypatch.setattr(cookie_format, "MOST_FILES", 1)  # as where an earlier release has taken more
+    monkeypatch.setattr(cookie_format, "MOST_FILES", 1)  # as if an earlier release had accepted more
     await stored.put("a", FILE)
     await stored.delete("b")
     await stored.delete("a")
@@ -213,7 +215,7 @@ async def test_what_is_kept_says_nothing_of_itself(stored: Cookies) -> None:
     assert SECRET not in repr(StoredCookies("1", FILE))
 
 
-# The routes.
+# --- the routes ---
 
 
 @pytest.fixture
@@ -389,7 +391,7 @@ async def test_a_preset_may_name_them(tmp_path: Path, nothing_begins: None, path
         assert [error["field"] for error in problem["errors"]] == ["cookies"]
 
 
-# The service.
+# --- the service ---
 
 
 async def store(service: Service, name: str, text: str) -> None:
@@ -404,7 +406,7 @@ async def test_a_task_uses_them_and_what_the_site_renews_is_stored(
     await store(service, "main", FILE)
     url = site.url(f"/video.mp4?login={SECRET}&renew=next")
     task = await service.submit(url, cookies="main", outputs=["video"])
-    # What was given is what it asks with, until the site says otherwise.
+    # The service sends the given cookies, until the site sets others.
     failed = await service.wait(task["task_id"], "failed", "completed")
     assert failed["cookies"] == "main"
     [file] = (service.data / "cookies").glob("main.txt")

@@ -1,4 +1,6 @@
-"""The dearest requests that the limits allow: others are served meanwhile, and no answer is much larger."""
+"""The costliest requests that the limits allow: other clients are served meanwhile, and no answer is much
+larger.
+"""
 
 import asyncio
 import gc
@@ -30,7 +32,7 @@ from tests.service import Service
 Client = TestClient[web.Request, web.Application]
 Connect = Callable[[web.Application], Awaitable[Client]]
 MB = 1_000_000
-# Seconds that the event loop's thread may work without a pause, as others wait for that time.
+# Most seconds that the thread of the event loop may work without a pause: other clients wait for that long.
 LONGEST_TURN = 0.1
 KNOWN = dict.fromkeys(ProcessRequest.model_fields, -100)
 """Every known field, with a wrong value."""
@@ -52,12 +54,12 @@ def filled(begin: str, unit: str, end: str, most: int = MAX_BODY) -> bytes:
 
 
 def numbered(most: int) -> str:
-    """Members with different names, of about that many bytes."""
+    """Return the members of an object with different names, of about that many bytes."""
     return ",".join(f'"{number:x}":0' for number in range(most // 10))
 
 
 def of_an_object(**fields: str) -> Iterator[bytes]:
-    """Bodies of one object with those `fields`, which are JSON, each full of something else."""
+    """Yield bodies of one object with those `fields`, which are JSON, each filled up with something else."""
     begin = "{" + "".join(f'"{name}":{value},' for name, value in fields.items())
     yield f"{begin}{numbered(MAX_BODY - 1000)}}}".encode()
     for unit in ("[]", "{}", "0", '""', "[[]]", '{"a":{}}', "1e308"):
@@ -164,7 +166,8 @@ BODIES: dict[str, tuple[Callable[[], Iterator[bytes]], str]] = {
     "add_my_token": (lambda: of_an_object(label='"a"'), JSON),
     "add_token_of_person": (lambda: of_an_object(label='"a"'), JSON),
 }
-DEAREST = ("process_batch", "importArchive")  # to this machine: make test-long sends them
+# Requests that take this machine long: make test-long sends them.
+DEAREST = ("process_batch", "importArchive")
 WITH_BODIES = {
     operation.name: (method.upper(), route.path)
     for route in ROUTES
@@ -179,16 +182,16 @@ async def client(aiohttp_client: Connect, tmp_path: Path) -> Client:
         storage=StorageSettings(data_dir=tmp_path / "data"), downloads=DownloadSettings(min_free_disk=0)
     )
     client = await aiohttp_client(create_app(settings))
-    gc.freeze()  # as the server does after its start
+    gc.freeze()  # the server does the same after its start
     return client
 
 
 @asynccontextmanager
 async def turns() -> AsyncIterator[list[float]]:
-    """Becomes a list of how long each turn of the event loop took, in seconds that its thread has worked.
+    """Yield a list that becomes the length of each turn of the event loop, in seconds for which its thread
+    has worked.
 
-    Not in seconds of the clock, which would also count what else the machine does. A turn lies between two
-    waits for something to happen.
+    Seconds of the clock would include the work of other programs. A turn lies between two waits of the loop.
     """
     selector: Any = asyncio.get_running_loop()._selector  # type: ignore[attr-defined]
     found, select, began = list[float](), selector.select, time.thread_time()
@@ -201,7 +204,7 @@ async def turns() -> AsyncIterator[list[float]]:
         return events
 
     selector.select = watched
-    gc.freeze()  # a collection that goes through all objects of earlier tests takes longer than a turn may
+    gc.freeze()  # a collection of all objects of earlier tests would take longer than a turn may
     try:
         yield found
     finally:
@@ -344,7 +347,9 @@ def test_a_stored_request_with_heavy_patterns_is_read_as_fast_as_any() -> None:
 
 @pytest.mark.long
 async def test_the_liveness_check_is_answered_beside_the_dearest_batches(tmp_path: Path) -> None:
-    """Counts what the event loop's thread works while `/healthz` waits, not what else the machine does."""
+    """The test counts the work of the event loop's thread while `/healthz` waits, and not that of other
+    programs.
+    """
     as_operators_run_it = {"PYTHONDEVMODE": "", "PYTHONASYNCIODEBUG": ""}
     async with Service(tmp_path / "service", **as_operators_run_it) as service:
         process = psutil.Process(service.pid)

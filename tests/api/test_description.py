@@ -14,14 +14,14 @@ CONFIGURATION = ROOT / "tests" / "schemathesis.toml"
 
 EXAMPLES = round(
     part_of(100)
-)  # for each operation, made up by chance, beside all that a schema's limits suggest
-HANGS_AFTER = 900  # seconds, on a machine that has other things to do as well
+)  # random examples of each operation, besides all that a schema's limits suggest
+HANGS_AFTER = 900  # seconds after which a test hangs, on a machine that is busy with other things
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("phase", ["coverage", pytest.param("fuzzing", marks=pytest.mark.minutes(7))])
 async def test_no_request_that_can_be_made_from_the_description_breaks_it(tmp_path: Path, phase: str) -> None:
-    # Links that are made up must not lead anywhere: a proxy that refuses takes them all.
+    # Random links must not lead anywhere: a proxy that refuses everything gets them all.
     nowhere = {"CLIPWIRE_DOWNLOADS__PROXY": "http://127.0.0.1:1", "CLIPWIRE_DOWNLOADS__RETRIES": "0"}
     library = tmp_path / "library"
     library.mkdir()

@@ -1,4 +1,4 @@
-"""Who is let in: names, origins, tokens and sessions."""
+"""Which requests are admitted: host names, origins, tokens and sessions."""
 
 import asyncio
 import re
@@ -200,7 +200,9 @@ async def test_the_handshake_of_a_socket_carries_them_too(open_house: Client) ->
     await socket.close()
 
 
-WITH_SECRETS = {  # in their paths; see `tests/feeds/test_feed_routes.py`, `tests/links/test_link_routes.py`
+# Routes with a secret in their path; see `tests/feeds/test_feed_routes.py`,
+# `tests/links/test_link_routes.py`.
+WITH_SECRETS = {
     "/feeds/{secret}.opml",
     "/feeds/{secret}/{feed}.xml",
     "/feeds/{secret}/{feed}/chapters/{task_id}.json",
@@ -209,7 +211,8 @@ WITH_SECRETS = {  # in their paths; see `tests/feeds/test_feed_routes.py`, `test
     "/feeds/{secret}/{feed}/pictures/{task_id}.jpg",
     "/links/{link_id}/{signature}",
 }
-OF_PROVIDERS = {"/api/session/oidc", "/api/session/oidc/callback"}  # where a log-in begins, and comes back
+# The routes with which a log-in at a provider begins and ends.
+OF_PROVIDERS = {"/api/session/oidc", "/api/session/oidc/callback"}
 OPEN = {"/", "/healthz", "/metrics", "/api/session", "/static/{path}"} | OF_PROVIDERS | WITH_SECRETS
 
 
@@ -248,7 +251,7 @@ async def test_the_log_in_page_and_the_probe_are_open(guarded: Client) -> None:
 async def test_what_is_open_is_decided_by_the_route_and_not_by_the_text_of_a_path(
     aiohttp_client: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_path: str
 ) -> None:
-    monkeypatch.setattr("server.app.check_base_path", lambda _: None)  # which refuses the first two
+    monkeypatch.setattr("server.app.check_base_path", lambda _: None)  # the check would refuse the first two
     client = await opened(aiohttp_client, tmp_path, tokens=(SecretStr(TOKEN),), base_path=base_path)
     for method, path in GUARDED:
         response = await client.request(method, base_path + path, allow_redirects=False)
@@ -263,7 +266,8 @@ async def test_after_ten_wrong_tokens_more_are_told_to_wait_but_the_right_one_is
     wrong = {"Authorization": "Bearer wrong"}
     for _ in range(MAX_WRONG):
         assert (await guarded.get("/api/tasks", headers=wrong)).status == 401
-        assert (await guarded.get("/api/tasks")).status == 401  # a missing one does not count
+        # A missing token does not count as a wrong one.
+        assert (await guarded.get("/api/tasks")).status == 401
     response = await guarded.get("/api/tasks", headers=wrong)
     assert response.status == 429
     assert 1 <= int(response.headers["Retry-After"]) <= 61

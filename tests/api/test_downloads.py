@@ -42,11 +42,11 @@ Client = TestClient[web.Request, web.Application]
 
 
 async def let_in(_: web.Request, __: Access) -> None:
-    """An `admit` that lets everybody in."""
+    """Admit everybody."""
 
 
 class Shelf:
-    """The part of `Tasks` that the download asks: which task and file a name belongs to."""
+    """The part of `Tasks` that the download uses: it finds the task and the file of a name."""
 
     def __init__(self) -> None:
         self.known: dict[str, tuple[TaskStatus, StoredFile]] = {}
@@ -154,7 +154,7 @@ async def test_a_file_that_cannot_be_read_to_its_end_is_cut_off_and_holds_nothin
 
 
 class Elsewhere(Stream):
-    """A file on another machine, which comes in pieces of 1,000 bytes and breaks off before byte `until`."""
+    """A file on another machine, which comes in pieces of 1,000 bytes and breaks off at byte `until`."""
 
     def __init__(self, until: int = len(CONTENT)) -> None:
         self._until = until
@@ -234,7 +234,7 @@ async def get(client: Client, link: str, **headers: str) -> tuple[ClientResponse
         return answer, await answer.read()
 
 
-# The whole file.
+# --- the whole file ---
 
 
 async def test_a_file_comes_whole_with_all_it_needs(client: Client, link: str) -> None:
@@ -305,7 +305,7 @@ async def test_a_client_that_leaves_in_the_middle_harms_nobody(client: Client, p
     assert body == bytes(10)
 
 
-# Parts.
+# --- ranges ---
 
 
 @pytest.mark.parametrize(
@@ -436,7 +436,7 @@ def test_a_part_lies_within_the_file(size: int, first: int, last: int) -> None:
         assert part is None or (part and 0 <= part.start < part.stop <= size)
 
 
-# What the client has already.
+# --- conditional requests ---
 
 
 async def test_who_has_the_file_is_told_so(client: Client, link: str) -> None:
@@ -470,7 +470,7 @@ async def test_who_has_another_file_gets_this_one(client: Client, link: str) -> 
         assert body == CONTENT
 
 
-# Names.
+# --- names ---
 
 
 @pytest.mark.parametrize(
@@ -540,7 +540,7 @@ async def test_a_name_as_url_is_found_as_it_is(client: Client, link: str) -> Non
         assert answer.status == 200
 
 
-# Content-Disposition.
+# --- Content-Disposition ---
 
 
 async def test_inline_is_yes_or_no(client: Client, link: str) -> None:
@@ -599,7 +599,7 @@ async def test_only_what_cannot_run_is_shown_inline(
         ("nul\x00byte", "nul byte"),
         ("lone \ud800 surrogate", "lone surrogate"),
         (" .hidden. ", "hidden"),
-        ("Con", "Con_"),  # a device of Windows
+        ("Con", "Con_"),  # a device name of Windows
         ("COM1. The film", "COM1_. The film"),
         ("视" * 300, "视" * 60),
         ("", ""),
@@ -618,7 +618,7 @@ def test_a_title_becomes_a_harmless_file_name(title: str, stem: str) -> None:
     ],
 )
 def test_of_files_of_one_kind_each_has_a_name_of_its_own(name: str, filename: str) -> None:
-    """Players find subtitles beside their film by it."""
+    """Players find the subtitles of a film by their name."""
     assert filename_of(name, "Film") == filename
     assert filename_of(name, None) == name
 

@@ -1,4 +1,4 @@
-"""Server-sent events: the payloads of the WebSockets, for whoever speaks only HTTP."""
+"""Server-sent events: the payloads of the WebSockets, for clients that can use only HTTP."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ REQUEST = ProcessRequest(url="http://127.0.0.9:9/video.mp4", auto_start=False)
 
 @pytest.fixture
 def open_client(aiohttp_client: Callable[[web.Application], Awaitable[Client]], tmp_path: Path) -> Open:
-    """Opens the same data again and again."""
+    """Return what opens a client; each call opens the same data again."""
 
     async def opened(**server: Any) -> Client:
         settings = Settings(
@@ -50,7 +50,7 @@ class Stream:
         self.last_id = ""
 
     async def block(self) -> dict[str, str]:
-        """Return the fields of the next event; none for a comment, empty at the end."""
+        """Return the fields of the next event; None for a comment, empty at the end."""
         lines: list[str] = []
         while (line := (await self.response.content.readline()).decode()) not in ("", "\n"):
             lines.append(line.rstrip("\n"))
@@ -61,7 +61,7 @@ class Stream:
         return fields
 
     async def next(self) -> dict[str, Any]:
-        """The data of the next event that has any."""
+        """Return the data of the next event that has any."""
         fields = await self.block()
         if fields and "data" not in fields:
             return await self.next()
@@ -214,7 +214,8 @@ async def test_a_slow_client_gets_the_newest_of_each_task_and_ids_still_grow(cli
         hub = client.app[keys.HUB]
         hub.publish(status.model_copy(update={"revision": 10}))
         hub.publish(other.model_copy(update={"revision": 10}))
-        hub.publish(status.model_copy(update={"revision": 11}))  # in the same write as the two before
+        # This update comes in the same write as the two before.
+        hub.publish(status.model_copy(update={"revision": 11}))
         before = int(stream.last_id)
         assert [(await stream.next())["task_id"], (await stream.next())["revision"]] == [second, 11]
         assert int(stream.last_id) > before

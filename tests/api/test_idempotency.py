@@ -1,4 +1,4 @@
-"""What counts as the same request: stored hashes outlast the release that made them."""
+"""Which requests count as the same: stored hashes stay valid in later releases."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ DETAILED = ProcessRequest(
 
 
 class NextRequest(ProcessRequest):
-    """The request of a later release, which knows two fields more, and not in the order of their names."""
+    """The request of a later release, which has two more fields, and another order of fields."""
 
     poster: Literal["none", "all"] = "none"
     frames: tuple[int, int] | None = None
@@ -29,7 +29,7 @@ def test_a_clips_times_may_be_written_in_any_way() -> None:
 
 
 def test_what_the_first_release_stored_stays_the_same() -> None:
-    """It took SHA-256 of `model_dump_json()`."""
+    """The first release took the SHA-256 of `model_dump_json()`."""
     assert PLAIN.hash() == "ced2a39a6f47a93b1f9539acec245c60f29aa2a0824f5672538a316ca5f00888"
     assert DETAILED.hash() == "29c6d175127b33652cca4e9be32458a9200cbfc5fc27a9519c468d085a72062f"
 
@@ -53,7 +53,7 @@ def test_what_was_sent_is_hashed_by_name_and_value() -> None:
 
 
 def test_of_a_field_that_has_fields_only_what_is_not_usual_counts() -> None:
-    """One that a later release adds to it changes no hash of those who do not use it."""
+    """A field that a later release adds changes the hash only of requests that use it."""
 
     class NextSubtitles(SubtitleWishes):
         colour: str | None = None

@@ -1,4 +1,4 @@
-"""`POST /api/info`: its turns, its deadline, and that it ends with the client who asked."""
+"""`POST /api/info`: its queue, its deadline, and that it ends when the client leaves."""
 
 import asyncio
 import errno

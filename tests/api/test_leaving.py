@@ -1,4 +1,6 @@
-"""Clients that leave, at whatever moment and however: nobody is told, since nobody could do anything."""
+"""Clients that disconnect at any moment and in any way: the log does not tell, since nobody could do anything
+about it.
+"""
 
 import asyncio
 import gc
@@ -32,7 +34,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Inside]:
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """With the filter of the server's own."""
+    """The log with the filter of the server's own log."""
     caplog.set_level(logging.INFO)
     handling, ours = logging.getLogger("aiohttp.server"), OurErrorsOnly()
     handling.addFilter(ours)
@@ -110,7 +112,7 @@ async def test_a_client_that_leaves_is_not_worth_a_line(
             request = request.replace(name, path.encode())
         for leave in LEAVE:
             if what in SAY_NOTHING and leave in (close_when_it_begins, say_no_more):
-                continue  # nothing comes that could be read
+                continue  # the kernel has nothing to read yet
             await asyncio.gather(*(leaving(service, request, leave) for _ in range(TIMES)))
         await service.all_gone()
         assert [record.getMessage() for record in log.records] == [], what
@@ -194,7 +196,7 @@ Sockets = list[weakref.ref[web.WebSocketResponse] | weakref.ref[asyncio.Transpor
 
 @pytest.fixture
 def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sockets]:
-    """WebSockets that were opened, and their transports, while nothing is left to the garbage collector."""
+    """Yield WebSockets that were opened, and their transports; meanwhile the garbage collector is off."""
     opened, open_socket = Sockets(), push._socket
 
     def noted(request: web.Request) -> web.WebSocketResponse:

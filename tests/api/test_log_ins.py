@@ -1,4 +1,4 @@
-"""Log-ins of the page: the cookie, what it may, and what ends with it."""
+"""Log-ins of the page: the cookie, which requests it admits, and which connections end with it."""
 
 import asyncio
 import re
@@ -33,12 +33,12 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 OURS = {"Sec-Fetch-Site": "same-origin"}
 BODY = {"url": "http://127.0.0.9:9/v.mp4", "auto_start": False}
 CONTRACT = 2.0  # seconds within which all connections of a session have to end with it
-WITHIN = 30  # seconds, on a busy machine
+WITHIN = 30  # seconds that are enough on a busy machine
 
 
 @asynccontextmanager
 async def opened(tmp_path: Path, **server: Any) -> AsyncIterator[Client]:
-    """On the same data again and again."""
+    """Return what opens a client; each call opens the same data again."""
     async with TestClient(TestServer(create_app(configured(tmp_path, **server)))) as client:
         yield client
 
@@ -69,7 +69,7 @@ async def log_out(client: Client, session: dict[str, str]) -> None:
     assert (await client.delete("/api/session", headers=session)).status == 204
 
 
-# The cookie.
+# --- the cookie ---
 
 
 async def test_a_log_in_gives_a_cookie_that_scripts_and_other_sites_do_not_get(guarded: Client) -> None:
@@ -80,7 +80,7 @@ async def test_a_log_in_gives_a_cookie_that_scripts_and_other_sites_do_not_get(g
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
     assert TOKEN not in cookie
-    assert (await guarded.get("/api/tasks")).status == 200  # the client keeps cookies
+    assert (await guarded.get("/api/tasks")).status == 200  # the client sends its cookie
 
 
 async def test_a_session_changes_things_only_from_our_own_page(guarded: Client) -> None:
@@ -153,12 +153,12 @@ async def test_without_tokens_a_log_in_is_not_needed_and_does_no_harm(tmp_path: 
         assert await asked(client) == {"login_required": False, "logged_in": False}
 
 
-# Under a prefix.
+# --- under a prefix ---
 
 
 @pytest.fixture
 async def prefixed(tmp_path: Path) -> AsyncIterator[Client]:
-    """Behind a proxy on this machine, or not."""
+    """A client of a service with a prefix, with or without a proxy on this machine."""
     settings: dict[str, Any] = {"base_path": "/clip", "trusted_proxies": ("127.0.0.1",), "tokens": TOKENS}
     async with asyncio.timeout(30), opened(tmp_path, **settings) as client:
         yield client
@@ -187,7 +187,9 @@ async def test_a_log_in_works_wherever_the_page_was_opened(prefixed: Client, pag
 async def test_a_cookie_is_for_the_prefix_unless_the_browser_knows_of_none(
     prefixed: Client, path: str, headers: dict[str, str], sent_to: str
 ) -> None:
-    """Other applications lie beside ours: what a proxy has taken away is in the browser's address line."""
+    """The browser's cookies are shared with other applications at the same address, unless their path is the
+    prefix that a proxy has removed.
+    """
     response = await prefixed.post(path, json={"token": TOKEN}, headers=headers)
     assert f"; Path={sent_to};" in response.headers["Set-Cookie"]
 
@@ -206,7 +208,7 @@ async def test_of_two_cookies_one_that_is_right_is_enough_and_a_log_out_ends_bot
         assert (await prefixed.get("/api/tasks", headers={"Cookie": session})).status == 401
 
 
-# How long it lasts.
+# --- how long a session lasts ---
 
 
 async def test_a_session_outlives_a_restart_and_ends_with_its_token(tmp_path: Path) -> None:
@@ -273,7 +275,7 @@ async def test_a_burst_of_log_ins_is_bounded_and_the_newest_go_on(
     assert (await guarded.get("/api/tasks", headers=newest)).status == 200
 
 
-# What ends with it.
+# --- what ends with a session ---
 
 
 async def test_a_log_out_ends_its_sockets_and_nobody_elses(guarded: Client) -> None:
@@ -332,7 +334,9 @@ async def test_a_session_that_ends_by_itself_ends_its_sockets(
     session, get = await log_in(guarded), sessions.SqliteSessions.get
 
     async def nearly_over(store: sessions.SqliteSessions, session_id: str) -> Session | None:
-        """However long the socket takes to open, it opens within the session."""
+        """Let a session have little time left: however long the socket takes to open, it opens within the
+        session.
+        """
         found = await get(store, session_id)
         return found and replace(found, ends_at=time.monotonic() + 0.2)
 
@@ -351,7 +355,7 @@ async def test_a_reader_who_takes_nothing_is_cut_off_at_a_log_out(guarded: Clien
     before = set(server.connections)
     with closing(await slow_reader(guarded, f"/ws/{status.task_id}", session)):
         [its] = set(server.connections) - before
-        await flood(guarded, status, 5_000)  # until nothing more goes into its socket
+        await flood(guarded, status, 5_000)  # until the socket of the client takes no more bytes
         async with asyncio.timeout(WITHIN):
             await log_out(guarded, session)
             while its in server.connections:

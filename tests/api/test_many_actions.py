@@ -1,4 +1,6 @@
-"""One action on many tasks, named or of a kind: each has its own result, whatever becomes of the others."""
+"""One action on many tasks, which are named or of one kind: each has its own result, whatever happens to the
+others.
+"""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -218,8 +220,8 @@ async def test_an_empty_choice_is_not_taken_for_none(client: Client) -> None:
 async def test_what_waits_is_stopped_before_what_runs(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise queued tasks would take the places of stopped ones, although they are to be stopped as
-    well.
+    """Otherwise queued tasks would start in the place of stopped ones, although they are to be stopped,
+    too.
     """
     monkeypatch.setattr(bulk, "AT_ONCE", 1)
     ids = [await task_in(client, stage) for stage in ("info", "queued", "paused")]
@@ -258,7 +260,7 @@ async def test_a_fault_with_one_is_told_once_all_others_are_done(
 async def test_however_long_their_links_are_many_are_acted_on_in_a_short_answer(client: Client) -> None:
     url = "http://127.0.0.9:9/"
     requests = [PAUSED | {"url": f"{url}{number:0{4096 - len(url)}}"} for number in range(MOST_AT_ONCE)]
-    body = BytesIO(json.dumps({"requests": requests}).encode())  # of a text that long aiohttp warns
+    body = BytesIO(json.dumps({"requests": requests}).encode())  # aiohttp warns of a text of this length
     headers = {"Content-Type": "application/json"}
     batch = await (await client.post("/api/process/batch", data=body, headers=headers)).json()
     ids = [each["task"]["task_id"] for each in batch["results"]]

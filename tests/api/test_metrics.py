@@ -149,7 +149,7 @@ async def test_methods_that_clients_make_up_are_no_labels(open_client: Open) -> 
 def test_bytes_that_are_fetched_again_and_ends_that_are_saved_again_count_once() -> None:
     counts, now = Counts(), utc_now()
     counts.began(running := started_task(), now)
-    for come in (1000, 400, 1500):  # the second is of another attempt, which lost its partial file
+    for come in (1000, 400, 1500):  # the second value is of another attempt, which lost its partial file
         after = apply(running, Progress(stage="download", progress=30, downloaded_bytes=come), now)
         counts.changed(running, after, now)
         running = after
@@ -190,7 +190,7 @@ async def test_what_the_dashboard_and_the_alerts_ask_for_is_there(open_client: O
     panels = json.loads((DOCS / "grafana.json").read_text())["panels"]
     expressions = [target["expr"] for panel in panels for target in panel["targets"]]
     rules = [
-        # Grafana fills in its variables.
+        # The variables that Grafana fills in.
         {"record": f"panel:{number}", "expr": expression.replace("$__rate_interval", "1m")}
         for number, expression in enumerate(expressions)
     ]
@@ -198,7 +198,7 @@ async def test_what_the_dashboard_and_the_alerts_ask_for_is_there(open_client: O
     path.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))  # JSON is YAML
     await takes_rules(path)
     client, text = await open_client(), ""
-    while "yt_dlp_age" not in text:  # which the fork server says once it is warm
+    while "yt_dlp_age" not in text:  # the fork server reports this age once it is warm
         text = await (await client.get("/metrics")).text()
         await asyncio.sleep(0.1)
     families = read(text)

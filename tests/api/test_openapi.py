@@ -47,10 +47,10 @@ OPERATIONS = [operation for _, operation in DESCRIBED]
 
 
 async def let_in(_: web.Request, __: Access) -> None:
-    """An `admit` that lets everybody in."""
+    """Admit everybody."""
 
 
-# The three examples that every client knows.
+# The three example payloads of the contract.
 PROCESSING = """{
   "task_id": "123e4567-e89b-12d3-a456-426614174000",
   "status": "processing",
@@ -105,19 +105,19 @@ async def client() -> AsyncIterator[Client]:
 
 
 def validator(description: dict[str, Any], name: str) -> jsonschema_rs.Draft202012Validator:
-    """For one object of the description."""
+    """Return a validator for one schema of the description."""
     return jsonschema_rs.Draft202012Validator(
         {"$ref": f"#/components/schemas/{name}", "components": description["components"]},
         validate_formats=True,
     )
 
 
-# Valid, complete, true.
+# --- valid, complete, true ---
 
 
 def test_the_description_is_valid_openapi(description: dict[str, Any]) -> None:
     assert description["openapi"].startswith("3.1")
-    import schemathesis  # not above: every worker would pay 0.7 s of CPU for this test
+    import schemathesis  # imported here: at the top, every worker would pay 0.7 s of CPU for this test
 
     schemathesis.openapi.from_dict(description).validate()
 
@@ -164,7 +164,7 @@ def test_a_page_of_another_origin_may_send_and_read_each_header_that_is_describe
         for answer in operation["responses"].values()
         for name in answer.get("headers", ())
     }
-    # Browsers let these pass by themselves; a cookie is for our own page alone.
+    # Browsers send these without a question; a cookie must be accepted from our own page only.
     assert sent - {"Accept", "Accept-Language"} <= set(security.ALLOWED_HEADERS.split(", "))
     assert told - {"Last-Modified", "Set-Cookie"} <= set(security.EXPOSED_HEADERS.split(", "))
 
@@ -195,7 +195,7 @@ def test_the_examples_are_valid_without_what_was_added(example: str) -> None:
     schema["required"] = [name for name in schema["required"] if name in own]
     schema["additionalProperties"] = False
     assert len(own) == 9
-    schema["properties"]["created_at"].pop("format")  # the examples do not say the zone
+    schema["properties"]["created_at"].pop("format")  # the examples give no time zone
     schema["properties"]["completed_at"].pop("format")
     validator(description, "TaskPayload").validate(json.loads(example))
 
@@ -265,11 +265,11 @@ async def test_the_description_is_served_as_json(client: Client) -> None:
         assert await answer.json() == json.loads(json.dumps(describe(ROUTES, "/clip", ["phone"])))
 
 
-# The page.
+# --- the page ---
 
 
 class Page(HTMLParser):
-    """What a page is made of: its ids, its links, its other attributes, what is left open."""
+    """The parts of an HTML page: ids, links, other attributes, and elements that are not closed."""
 
     VOID = frozenset(("meta", "link", "br", "img"))
 
@@ -334,13 +334,15 @@ async def test_the_page_speaks_the_readers_language(client: Client) -> None:
             assert words.error("drm_protected") in text
 
 
-# What is written down for people.
+# --- what is written for people ---
 
 GUIDE = (Path(__file__).parent.parent.parent / "docs" / "api.md").read_text(encoding="utf-8")
 
 
 def rows(columns: int) -> list[list[str]]:
-    """All rows of the guide's tables that have so many columns, the first without its code marks."""
+    """Return all rows of the guide's tables that have so many columns, the first column without its code
+    marks.
+    """
     cells = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in GUIDE.splitlines() if "|" in line
     ]

@@ -1,4 +1,4 @@
-"""The three examples that every client knows, word for word, and what was added to them."""
+"""The three example payloads of the contract, word for word, and the fields that were added to them."""
 
 import json
 from datetime import UTC, datetime
@@ -201,6 +201,6 @@ def test_what_a_queued_task_waits_for_is_told_until_it_begins() -> None:
 
 
 def test_no_task_ends_before_it_was_made() -> None:
-    """The server that accepted the task had a clock that was ahead."""
+    """The clock of the server that accepted the task was ahead."""
     early = COMPLETED.model_copy(update={"completed_at": datetime(2023, 12, 30, tzinfo=UTC)})
     assert decoded(early)["completed_at"] == decoded(early)["created_at"]

@@ -1,4 +1,4 @@
-"""Answers with a head that was encoded before are those that aiohttp would send."""
+"""Answers with a prepared head are byte for byte those that aiohttp would send."""
 
 import asyncio
 from email.utils import parsedate_to_datetime
@@ -16,7 +16,7 @@ SUBMIT = b'{"url": "http://media.test/a.mp4", "auto_start": false}'
 async def exchange(
     port: int, first_line: str, body: bytes = b"", *headers: str
 ) -> tuple[str, list[str], bytes]:
-    """The status line, the headers in order of their names, and the body."""
+    """Return the status line, the headers in the order of their names, and the body of an answer."""
     lines = [first_line, f"Host: 127.0.0.1:{port}", *headers]
     if body:
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
@@ -51,7 +51,7 @@ async def test_it_has_the_headers_and_the_body_that_aiohttp_would_send(tmp_path:
 
         status, headers, body = await exchange(port, f"GET {path} HTTP/1.1")
         assert status == "HTTP/1.1 200 OK"
-        parsedate_to_datetime(value(headers, "date"))  # raises if it is none
+        parsedate_to_datetime(value(headers, "date"))  # raises if it is no date
         for old in (f"GET {path} HTTP/1.1", f"GET {path} HTTP/1.0"):
             _, others_headers, others_body = await exchange(port, old, b"", "Connection: close")
             assert shared(headers) == shared(others_headers)

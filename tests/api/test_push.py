@@ -1,4 +1,4 @@
-"""Sockets whose reader is slow, and many at once."""
+"""WebSockets with slow readers, and many of them."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ Client = TestClient[web.Request, web.Application]
 REQUEST = ProcessRequest(url="http://127.0.0.9:9/video.mp4", auto_start=False)
 Headers = Mapping[str, str]
 CLOSED_WITH_1000 = b"\x88\x02\x03\xe8"
-FLOOD_WITHIN = 60  # seconds, on a busy machine
+FLOOD_WITHIN = 60  # seconds that are enough on a busy machine
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ async def client(aiohttp_client: Callable[[web.Application], Awaitable[Client]],
 
 
 async def slow_reader(client: Client, path: str, headers: Headers = MappingProxyType({})) -> socket.socket:
-    """A connected WebSocket for whom the kernel keeps next to nothing; nobody reads yet."""
+    """Return a connected WebSocket with very small buffers, which nobody reads yet."""
     loop, reader = asyncio.get_running_loop(), socket.socket()
     reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     reader.setblocking(False)
@@ -53,7 +53,7 @@ async def slow_reader(client: Client, path: str, headers: Headers = MappingProxy
     await loop.sock_sendall(reader, "\r\n".join((f"GET {path} HTTP/1.1", *lines, "", "")).encode())
     head = b""
     while not head.endswith(b"\r\n\r\n"):
-        head += await loop.sock_recv(reader, 1)  # and nothing of the first frame
+        head += await loop.sock_recv(reader, 1)  # reads no byte of the first frame
     return reader
 
 
@@ -74,7 +74,7 @@ def payloads(data: bytes) -> list[dict[str, Any]]:
 
 
 async def turns(client: Client) -> None:
-    """Let the flushers write everything that they can."""
+    """Let the event loop turn until the flushers have written everything that they can."""
     feeds = client.app[push.FEEDS]
     while client.app[push.TO_TASKS]._waiting or feeds._round or feeds.flusher._waiting:
         await asyncio.sleep(0)
@@ -122,7 +122,7 @@ async def test_a_slow_reader_of_the_feed_gets_the_newest_of_every_task(
     async with asyncio.timeout(FLOOD_WITHIN):
         with closing(await slow_reader(client, "/ws")) as reader:
             newest = [await flood(client, status, 100) for status in tasks]
-            # A removal of another one marks the end.
+            # The removal of another task marks the end of the updates.
             client.app[keys.HUB].publish_removal("nobody")
             seen = payloads(await rest(reader, b'{"task_id":"nobody","removed":true}'))
     last = {payload["task_id"]: payload["revision"] for payload in seen if "revision" in payload}
@@ -152,7 +152,7 @@ async def test_one_who_is_behind_is_not_waited_for_when_the_server_goes_away(cli
 
 
 class Turn:
-    """Notes when it has its turn."""
+    """A flusher that notes when it has its turn."""
 
     def __init__(self, name: str, turns: list[str]) -> None:
         self._name, self._turns = name, turns
@@ -230,7 +230,7 @@ def numbered(task_id: str, revision: int) -> TaskStatus:
 async def test_a_feed_begins_with_what_changed_since_the_list_was_asked_for(client: Client) -> None:
     tasks = client.app[keys.TASKS]
     old, gone, changed = [(await accept(tasks, REQUEST)).task_id for _ in range(3)]
-    client.app[keys.HUB]._changes.clear()  # as if that were long ago
+    client.app[keys.HUB]._changes.clear()  # as if these changes were long ago
     listed = await (await client.get("/api/tasks?sort=state")).json()
     assert len(listed["tasks"]) == 3
     await tasks.cancel(changed)
@@ -247,11 +247,11 @@ async def test_a_feed_begins_with_what_changed_since_the_list_was_asked_for(clie
         assert (await ws.receive_json())["stage"] == "cancelled"
 
 
-# Many feeds.
+# --- many feeds ---
 
 
 class Reads:
-    """Counts how often the feeds are offered an update, and how often statuses are made into payloads."""
+    """Counts how often feeds are offered an update, and how often a status is encoded."""
 
     def __init__(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         self.offered = self.encoded = 0
@@ -271,7 +271,7 @@ class Reads:
 
 
 async def test_what_is_published_late_comes_after_nothing_newer(client: Client) -> None:
-    """Whoever reads a status and publishes it then is overtaken, here by one whose change all have got."""
+    """A status that is read and published later is overtaken by a newer one, which all feeds have got."""
     status = await accept(client.app[keys.TASKS], REQUEST)
     hub, feeds = client.app[keys.HUB], client.app[push.FEEDS]
     async with client.ws_connect("/ws") as feed:
@@ -302,9 +302,9 @@ async def test_what_a_change_costs_does_not_depend_on_how_many_feeds_are_open(
         assert len(client.app[keys.HUB]._watchers[None]) == 1
         for place in range(200):
             client.app[keys.HUB].publish(numbered(f"task {place}", 1))
-        assert (reads.offered, reads.encoded) == (200, 0)  # nothing was written in the same turn
+        assert (reads.offered, reads.encoded) == (200, 0)  # nothing was encoded or written in the same turn
         await turns(client)
-        assert reads.encoded == 200  # encoded once, not once for each feed
+        assert reads.encoded == 200  # encoded once for all feeds
         feeds = client.app[push.FEEDS]
         assert {feed.position for feed in feeds._feeds} == {200}
         for left in (200, 0):
@@ -333,7 +333,8 @@ async def test_a_feed_that_nobody_reads_holds_little_and_gets_the_rest_once_it_r
             assert not feed._slots
             hub.publish(new.model_copy(update={"task_id": "task 2999", "revision": 2}))
             hub.publish_removal("task 2998")
-            hub.publish(new.model_copy(update={"task_id": "task 2998", "revision": 9}))  # after its removal
+            # Comes after the removal of the task.
+            hub.publish(new.model_copy(update={"task_id": "task 2998", "revision": 9}))
             hub.publish_removal("nobody")
             seen = payloads(await rest(reader, b'{"task_id":"nobody","removed":true}'))
     assert {each["task_id"] for each in seen} == {*(f"task {place}" for place in range(3000)), "nobody"}
@@ -344,7 +345,7 @@ async def test_a_feed_that_nobody_reads_holds_little_and_gets_the_rest_once_it_r
 
 async def test_a_client_that_comes_back_and_does_not_read_holds_little(client: Client) -> None:
     tasks = client.app[keys.TASKS]
-    # All in one transaction: `since` reaches back 10 s at most.
+    # All changes are in one transaction: `since` reaches back 10 s at most.
     accepted = await tasks.accept([RequestedTask(REQUEST)] * 300)
     ids = {each.status.task_id for each in accepted if not isinstance(each, AppError)}
     async with asyncio.timeout(FLOOD_WITHIN):
@@ -354,7 +355,7 @@ async def test_a_client_that_comes_back_and_does_not_read_holds_little(client: C
                 await asyncio.sleep(0)
             assert feed._transport.get_write_buffer_size() <= 64 * 1024
             gone, changed, *_ = ids
-            await tasks.cancel(changed)  # while it gets what it has missed
+            await tasks.cancel(changed)  # comes while the feed gets what it has missed
             await tasks.delete(gone)
             client.app[keys.HUB].publish_removal("nobody")
             seen = payloads(await rest(reader, b'{"task_id":"nobody","removed":true}'))
@@ -366,7 +367,7 @@ async def test_a_client_that_comes_back_and_does_not_read_holds_little(client: C
 async def test_feeds_take_their_turns_a_piece_at_a_time(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise a batch would be written whole to the first feed, then to the next one, all in one turn."""
+    """Otherwise one turn would write the whole batch to the first feed, then to the next one, and so on."""
     monkeypatch.setattr(push, "BYTES_AT_ONCE", 2000)
     monkeypatch.setattr(client.app[push.FEEDS].flusher, "_at_once", 3)
     written = list[int]()

@@ -1,4 +1,4 @@
-"""The QR code of a file's link: the link as the client sees it, behind the doors of the file."""
+"""The QR code of a file's link: it has the link as the client sees it, and is admitted like the file."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ NAME = "clips.example.org"
 
 
 async def finished(server: Inside) -> tuple[str, str]:
-    """The id of a new task, and the link of its film without a prefix."""
+    """Return the id of a new task, and the link of its film without a prefix."""
     path = await server.finished(b"film")
     async with server.client.get("/api/tasks") as answer:
         [task] = (await answer.json())["tasks"]
@@ -71,6 +71,6 @@ def test_it_is_dark_on_light_with_a_quiet_zone_and_nothing_that_a_policy_would_s
     assert picture.startswith("<svg ")
     assert 'fill="#fff"' in picture
     assert 'stroke="#000"' in picture
-    assert "M4 4.5h7" in picture  # the corner that cameras look for, four modules from the edge
+    assert "M4 4.5h7" in picture  # one of the corners that cameras look for, four modules from the edge
     assert "style" not in picture
     assert "<script" not in picture

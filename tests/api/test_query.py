@@ -1,4 +1,4 @@
-"""Query parameters: numbers are read one way, and what is wrong is named all at once."""
+"""Query parameters: all numbers follow one form, and an error names all wrong parameters."""
 
 import asyncio
 import re
@@ -41,7 +41,7 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
 
 
 async def wrong(client: Client, link: str, method: str = "GET") -> set[str]:
-    """The parameters that are said to be wrong."""
+    """Return the names of the parameters that the error calls wrong."""
     answer = await client.request(method, URL(link, encoded=True))
     if answer.status != 422:
         return set()
@@ -82,7 +82,7 @@ async def test_an_empty_parameter_names_nothing_and_is_refused_by_every_route(cl
     checked = set[str]()
     for route in ROUTES:
         if route.path == "/api/session/oidc/callback":
-            continue  # browsers come back here from a provider, and are led to the page
+            continue  # a log-in provider sends browsers here, so errors lead to the page
         parameters = [each for operation in route.operations.values() for each in operation.parameters]
         for name in {each.name for each in parameters if each.place == "query"} - {"q", "inline"}:
             link = re.sub(r"{\w+}", "x", route.path)
@@ -182,7 +182,7 @@ def asked(query: str = "", *prefer: str) -> web.Request:
     ],
 )
 def test_how_long_to_wait(query: str, prefer: list[str], seconds: float | None) -> None:
-    """A malformed preference is passed over (RFC 7240)."""
+    """RFC 7240: a malformed preference is ignored."""
     assert wanted_wait(asked(query, *prefer)) == seconds
 
 

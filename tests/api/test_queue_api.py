@@ -49,7 +49,7 @@ async def test_a_client_that_waits_learns_of_a_pause_and_a_resume_at_once(tmp_pa
         for known, action in (("false", "/pause"), ("true", "/resume")):
             waiting = asyncio.create_task(held(server, paused=known, wait="50"))
             await watched(server, 1)
-            await server.submit()  # which changes the counts, but not what is waited for
+            await server.submit()  # this changes the counts, but not the pause that the client waits for
             assert not waiting.done()
             assert await asked(server, action) == await waiting
         assert (await held(server, paused="true", wait="50"))["paused"] is False, "it was otherwise already"

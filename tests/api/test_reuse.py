@@ -1,4 +1,4 @@
-"""`reuse`: a task with the same request is answered instead of a new one, as long as it is of use."""
+"""`reuse`: the answer is an existing task with the same request, as long as its files are of use."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The proxy's configuration in docs/configuration.md, carried out by a stand-in for nginx."""
+"""The nginx configuration in docs/configuration.md, which a small proxy of the test follows."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ BODY = {"url": "http://127.0.0.9:9/v.mp4", "auto_start": False}
 
 
 class StandIn:
-    """Sets headers as `SNIPPET` says, and passes bytes on, one request a connection."""
+    """A proxy that sets headers as `SNIPPET` says, and passes bytes on, one request a connection."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -34,7 +34,8 @@ class StandIn:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line, *fields = (await reader.readuntil(b"\r\n\r\n")).decode().rstrip().split("\r\n")
         headers = {name.lower(): value for name, _, value in (field.partition(": ") for field in fields)}
-        headers |= {"connection": "", "upgrade": ""} | self._set(headers)  # nginx passes on neither by itself
+        # Nginx passes neither of these on by itself.
+        headers |= {"connection": "", "upgrade": ""} | self._set(headers)
         headers["connection"] = headers["connection"] or "close"
         async with connected(self._port) as (to_us, from_us):
             head = [line, *(f"{name}: {value}" for name, value in headers.items() if value)]
@@ -78,7 +79,7 @@ async def opened(folder: Path) -> AsyncIterator[int]:
 
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[ClientSession]:
-    """Of the proxy, and with the cookies of a browser."""
+    """A client of the proxy, with the cookies of a browser."""
     async with asyncio.timeout(30), opened(tmp_path) as port, standing(StandIn(port).serve) as proxy:
         base = f"http://127.0.0.1:{proxy}"
         async with ClientSession(base, cookie_jar=CookieJar(unsafe=True)) as client:

@@ -1,4 +1,4 @@
-"""Requests as no browser sends them: each gets a plain answer, and none of them troubles an operator."""
+"""Requests that no browser sends: each gets a plain answer, and none leaves an error in the log."""
 
 import asyncio
 import gzip
@@ -35,7 +35,7 @@ SOCKET = (
     "Sec-WebSocket-Version: 13",
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 )
-NO_MASK = bytes(4)  # clients have to mask what they send; a mask of zeros changes nothing
+NO_MASK = bytes(4)  # clients must mask their frames; a mask of zeros changes nothing
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ async def client(tmp_path: Path, section: dict[str, Any]) -> AsyncIterator[Clien
 
 
 class ServedAsOurs(TestServer):
-    """Serves with the connections of `python -m server`."""
+    """A server with the connection class of `python -m server`."""
 
     async def _make_runner(self, **options: Any) -> HttpRunner:
         return HttpRunner(self.app, **options)
@@ -88,7 +88,7 @@ async def ask(client: Client, request: bytes, *later: bytes) -> Answer:
     try:
         writer.write(request)
         for piece in later:
-            await asyncio.sleep(0.01)  # so that it comes by itself
+            await asyncio.sleep(0.01)  # so that the next piece arrives separately
             writer.write(piece)
         answer = await _answer(reader)
         return await _answer(reader) if answer.status == 100 else answer
@@ -103,7 +103,7 @@ async def _answer(reader: asyncio.StreamReader) -> Answer:
     return Answer(line.split()[0], int(line.split()[1]), headers, body)
 
 
-# Under which name.
+# --- under which host name ---
 
 
 NO_NAME_OF_OURS = [
@@ -135,7 +135,7 @@ async def test_http_1_1_without_a_host_is_refused_like_a_foreign_one(client: Cli
 
 
 async def test_of_two_hosts_neither_is_taken(client: Client) -> None:
-    """RFC 9112, section 3.2: 400, whatever is asked for."""
+    """RFC 9112, section 3.2: the answer is 400 for every target."""
     answer = await ask(client, head("GET /healthz HTTP/1.1", HOST, "Host: clip.example"))
     assert (answer.status, answer.code) == (400, "unreadable")
 
@@ -172,7 +172,7 @@ A_PROBE_OR_A_NAME_OF_OURS = [
     head("GET /healthz HTTP/1.1", "Host:"),
     head("GET /healthz HTTP/1.1", "Host: anybody"),
     head("GET /api/tasks HTTP/1.0", HOST),
-    # What the target says outranks the header (RFC 9112, section 3.2.2).
+    # The host in the target outranks the header (RFC 9112, section 3.2.2).
     head("GET http://clip.example/api/tasks HTTP/1.1", "Host: evil.example"),
     head("GET https://localhost:99/api/tasks?limit=1 HTTP/1.1", HOST),
     head("GET /api/tasks HTTP/1.1", "Host: CLIP.example:80"),
@@ -193,7 +193,7 @@ async def test_the_origin_is_compared_with_the_name_in_the_target(client: Client
     assert (await ask(client, submit("http://localhost/api/process"))).code == "origin_forbidden"
 
 
-# What aiohttp would say by itself.
+# --- requests that aiohttp itself would answer ---
 
 
 CONDITIONS = [
@@ -341,7 +341,7 @@ NO_REQUEST = [
     (head("PRI * HTTP/2.0") + b"SM\r\n\r\n", 505, "version_not_supported"),
     (head("GET /healthz HTTP/9.9", HOST), 505, "version_not_supported"),
     (head("GET /healthz HTTP/0.9", HOST), 505, "version_not_supported"),
-    (head("GET /healthz"), 505, "version_not_supported"),  # as HTTP/0.9 is spoken
+    (head("GET /healthz"), 505, "version_not_supported"),  # a request line of HTTP/0.9
 ]
 
 
@@ -377,7 +377,7 @@ async def test_a_body_is_not_taken_for_a_request_because_an_unknown_method_follo
     asked = head("POST /nowhere HTTP/1.1", HOST, f"Content-Length: {len(smuggled)}")
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     writer.write(asked)
-    await asyncio.sleep(0.01)  # so that the body comes by itself
+    await asyncio.sleep(0.01)  # so that the body arrives separately
     writer.write(smuggled + head("FOO / HTTP/1.1", HOST))
     codes = [(await _answer(reader)).code, (await _answer(reader)).code]
     assert codes == ["not_found", "unreadable"]
@@ -413,7 +413,7 @@ LONG_MASKED = b"\x82\xfe\x01\x00" + NO_MASK + bytes(256)
 
 
 async def test_a_frame_without_a_mask_closes_the_socket_with_1002(client: Client) -> None:
-    """RFC 6455, section 5.1. However the frames before it are cut into pieces."""
+    """RFC 6455, section 5.1; the frames before it may come in any pieces."""
     for unmasked in (b"\x81\x02", b"\x88\x00", b"\x89\x00", b"\x82\x7e"):
         sent = MASKED + LONG_MASKED + MASKED + unmasked
         for step in (1, 7, 130, len(sent)):
@@ -423,7 +423,7 @@ async def test_a_frame_without_a_mask_closes_the_socket_with_1002(client: Client
 
 
 async def closed_with(client: Client, pieces: Sequence[bytes]) -> int:
-    """The close code that the server sends when it gets `pieces` on a socket, each by itself."""
+    """Send `pieces` on a socket, each separately; return the close code of the server."""
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     writer.get_extra_info("socket").setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
     writer.write(head("GET /ws HTTP/1.1", *SOCKET))
@@ -437,7 +437,7 @@ async def closed_with(client: Client, pieces: Sequence[bytes]) -> int:
     return int.from_bytes(begin[2:], "big")
 
 
-# Whose request it was.
+# --- whose request it was ---
 
 
 async def test_every_answer_names_its_request(client: Client) -> None:
@@ -454,7 +454,7 @@ async def test_every_answer_names_its_request(client: Client) -> None:
     assert (handshake.status, handshake.headers["x-request-id"]) == (101, "mine")
 
 
-# What counts.
+# --- what metrics count ---
 
 
 @pytest.fixture
@@ -479,7 +479,7 @@ async def test_what_is_no_request_counts_as_well(client: Client) -> None:
     assert [(await ask(client, head(line, HOST))).status for line in lines] == [505, 501, 429]
 
 
-# What stands in the log.
+# --- what the log has ---
 
 
 def socket(*frames: bytes) -> list[bytes]:
@@ -487,7 +487,7 @@ def socket(*frames: bytes) -> list[bytes]:
 
 
 def body(path: str, *pieces: bytes, encoding: str = "identity", length: str = "") -> list[bytes]:
-    """Without a length of its own it has that of its pieces."""
+    """Send a body in pieces; unless a length is given, it has that of its pieces."""
     framing = length or f"Content-Length: {sum(map(len, pieces))}"
     return [head(f"POST {path} HTTP/1.1", *JSON, f"Content-Encoding: {encoding}", framing), *pieces]
 
@@ -546,7 +546,9 @@ RUDE: dict[str, Sequence[bytes]] = {
 
 
 def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What would make an operator look: errors, tracebacks, and whatever is said of a single socket."""
+    """Return the messages that would alarm an operator: errors, tracebacks, and all that name a single
+    socket.
+    """
     return [
         f"{record.levelname} {record.name}: {record.getMessage()} {record.exc_info or ''}"
         for record in caplog.records

@@ -1,4 +1,4 @@
-"""A download that is watched while it comes: the same bytes, to the end or cut off."""
+"""Watching a download while it runs: the viewer gets the same bytes, to the end or cut off."""
 
 import asyncio
 import os
@@ -21,13 +21,13 @@ from tests.inside import Inside, inside
 from tests.jobs import Jobs, probe
 from tests.site import Site
 
-WITHIN = 20  # seconds
+WITHIN = 20  # seconds that a wait may take
 HALF = 4_000_000
 
 
 @asynccontextmanager
 async def watching(server: Inside, task_id: str, **headers: str) -> AsyncIterator[aiohttp.ClientResponse]:
-    """From the moment on in which there is something to play."""
+    """Return the stream of a task as soon as there is something to play."""
     async with asyncio.timeout(WITHIN):
         while True:
             async with server.client.get(f"/api/tasks/{task_id}/stream", headers=headers) as answer:
@@ -85,7 +85,7 @@ async def test_it_is_sent_from_its_beginning_and_followed_to_its_end(
 async def test_what_is_made_into_another_file_is_sent_to_its_end_as_it_came(
     tmp_path: Path, site: Site, path: str
 ) -> None:
-    """By the time that anybody looks, it may be made and published, and what it was made of is gone."""
+    """When the viewer asks, the output may be converted and published, and the downloaded part gone."""
     async with inside(tmp_path) as server:
         task_id = await begun(server, site, path)
         async with watching(server, task_id) as answer:
@@ -99,7 +99,7 @@ async def test_what_is_made_into_another_file_is_sent_to_its_end_as_it_came(
 
 
 def lengths_of(film: Path) -> list[str]:
-    """Where decoding all of it comes to; fails if that is not without fault."""
+    """Decode a whole film; return the lengths of its streams. Fails on any fault."""
     return re.findall(r"frame= *(\d+)", probe(film))[-1:]
 
 
@@ -152,7 +152,7 @@ async def test_who_watches_a_pause_gets_the_rest_after_it(tmp_path: Path, site: 
 
 
 async def test_a_source_that_has_become_another_is_no_splice(tmp_path: Path, site: Site) -> None:
-    """The download drops what it has and begins anew: then so must whoever watches."""
+    """The download drops its bytes and begins anew, so the viewer's stream must begin anew, too."""
     async with inside(tmp_path) as server:
         task_id = await begun(server, site, f"/8mb.mp4?stall={HALF}&after=1&times=1")
         async with watching(server, task_id) as answer:
@@ -198,7 +198,7 @@ async def test_what_cannot_be_played_says_why(tmp_path: Path, site: Site) -> Non
         assert await refused(server, paused) == "nothing_yet"
         apart = await begun(server, site, "/dash/manifest.mpd?stall=1000")
         async with asyncio.timeout(WITHIN):
-            await site.stalled()  # by then the child has said what it fetches
+            await site.stalled()  # by then the child has said which stream it fetches
         assert await refused(server, apart) == "apart"
         async with server.client.post(f"/api/tasks/{apart}/cancel"):
             pass

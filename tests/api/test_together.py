@@ -1,4 +1,6 @@
-"""All files of many tasks as one archive: whole, of the length that was told, or cut."""
+"""All files of many tasks as one archive: it is whole and has the announced length, or the connection
+breaks.
+"""
 
 import asyncio
 import io
@@ -31,7 +33,7 @@ from tests.adding import add
 from tests.examples import finished, new_task
 from tests.inside import Inside, get, inside
 
-HEADER = "<6xH6x3I2H"  # of an entry: its flags, its sum, its sizes, the lengths of what follows
+HEADER = "<6xH6x3I2H"  # the header of an entry: flags, checksum, sizes, and the lengths of what follows
 NOW = datetime(2026, 1, 31, 8, tzinfo=UTC)
 
 
@@ -148,7 +150,7 @@ def test_names_are_titles_and_none_is_there_twice_on_any_file_system() -> None:
     ]  # fmt: skip
 
 
-# Sizes, and what lies elsewhere.
+# --- sizes, and files in a bucket ---
 
 
 class Elsewhere(Stream):
@@ -161,7 +163,7 @@ class Elsewhere(Stream):
 
 
 class Shelf:
-    """In the place of the store of files: here, or in a bucket."""
+    """Stands for the store of files: on this machine, or in a bucket."""
 
     def __init__(self, contents: dict[str, bytes], *, is_bucket: bool) -> None:
         self.contents, self.is_bucket = contents, is_bucket
@@ -172,7 +174,7 @@ class Shelf:
 
 
 async def packed(shelf: Shelf, members: list[Member]) -> bytes:
-    """The archive of `members`, as a client gets it."""
+    """Return the archive of `members`, as a client gets it."""
     files: Any = shelf
     whole = bytearray()
     async with aclosing(archive(files, members)) as pieces:
@@ -182,9 +184,10 @@ async def packed(shelf: Shelf, members: list[Member]) -> bytes:
 
 
 def streamed(whole: bytes, contents: dict[str, bytes]) -> list[str]:
-    """The names of the entries as a reader meets them that trusts no directory; what is said must be true.
+    """Return the names of the entries as read from start to end, without the directory; fail if a header is
+    wrong.
 
-    `zipfile` looks at nothing of that but the names.
+    `zipfile` compares only the names.
     """
     names, at = [], 0
     while whole[at : at + 4] == b"PK\3\4":
@@ -282,7 +285,7 @@ async def test_a_clock_that_is_wrong_spoils_no_archive(year: int) -> None:
     assert opened(await packed(Shelf({"a.mp4": b"x"}, is_bucket=False), members)) == {"a.mp4": b"x"}
 
 
-# What goes wrong meanwhile.
+# --- faults while an archive is sent ---
 
 
 async def test_a_file_that_is_removed_meanwhile_cuts_the_answer(

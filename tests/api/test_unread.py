@@ -1,4 +1,4 @@
-"""Clients that do not read what they asked for, and those that only read slowly; time is what a test says."""
+"""Clients that do not read their answers, or read them slowly; the tests set the clock."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from server.api import connections
 from server.api.connections import CONNECTIONS, MAX_IDLE, MAX_UNREAD
 from tests.inside import Inside, get, inside
 
-CONTENT = os.urandom(1 << 20) * 8  # more than all buffers take
+CONTENT = os.urandom(1 << 20) * 8  # more bytes than all buffers take
 BURST = 64 * 1024
 REQUESTS = {
     "a file": get("{link}"),
@@ -28,7 +28,7 @@ REQUESTS = {
 
 @pytest.fixture
 async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Inside]:
-    monkeypatch.setattr(connections, "CHECK_EVERY", 3600)  # tests look by themselves
+    monkeypatch.setattr(connections, "CHECK_EVERY", 3600)  # the tests check connections themselves
     async with inside(tmp_path) as service:
         yield service
 
@@ -38,7 +38,7 @@ def look(service: Inside, at: float) -> None:
 
 
 async def settled(service: Inside, sock: socket.socket) -> asyncio.Transport:
-    """Return once no byte moves any more."""
+    """Return once no byte is transferred any more."""
     [transport] = [
         connection.transport
         for connection in service.server.connections
@@ -93,7 +93,7 @@ async def test_who_reads_in_bursts_gets_the_whole_however_long_it_takes(service:
 
 
 async def test_who_is_slow_at_the_end_gets_it_too(service: Inside) -> None:
-    """All of the file is in the kernel's buffers: the handler has done its work."""
+    """The kernel's buffers have all of the file, and the handler has ended."""
     content, now = CONTENT[: 20 * BURST], 0.0
     link = await service.finished(content)
     async with service.connected(takes=BURST // 2) as sock:
@@ -110,7 +110,7 @@ async def test_who_is_slow_at_the_end_gets_it_too(service: Inside) -> None:
 
 
 async def test_a_finished_download_is_quiet_and_ends_like_any_other_connection(service: Inside) -> None:
-    """What the client has not read of it is not lost."""
+    """Bytes that the client has not read yet are not lost."""
     link = await service.finished(CONTENT[:1000])
     async with service.connected(takes=BURST) as sock:
         await begin(service, sock, get(link))
@@ -122,7 +122,7 @@ async def test_a_finished_download_is_quiet_and_ends_like_any_other_connection(s
 
 
 async def read(sock: socket.socket, size: int, until: bytes | None = None) -> bytes:
-    """Return the next `size` bytes; fewer at the end of the answer, or up to `until`."""
+    """Return the next `size` bytes; fewer at the end of the answer, or only those up to `until`."""
     received = bytearray()
     while len(received) < size and (until is None or not received.endswith(until)):
         piece = await asyncio.get_running_loop().sock_recv(sock, min(size - len(received), 1 << 20))

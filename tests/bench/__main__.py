@@ -1,4 +1,4 @@
-"""The command line: see `tests.bench`."""
+"""The command line of `make bench`: see `tests.bench`."""
 
 import argparse
 import asyncio
@@ -17,12 +17,12 @@ from tests.bench.lab import Lab, open_lab
 from tests.bench.noise import CORES, is_crowded
 from tests.bench.programs import ROOT
 
-# Each is a module of this name, with a coroutine function of this name that takes the `Lab`.
+# Each name is that of a module, with a coroutine function of this name that takes the `Lab`.
 NAMES = (
     "polling", "submits", "fanout", "downloads", "waiting", "asleep", "starts", "serving", "corpus",
     "journeys",
 )  # fmt: skip
-# These take many minutes, and run only where `--only` names them.
+# These benchmarks take many minutes, and run only if `--only` names them.
 LONG = ("week", "overload")
 RESULTS = Path("bench-results")
 
@@ -94,7 +94,7 @@ async def run(names: Sequence[str], lab: Lab, tree: Path = ROOT) -> list[Figure]
 
 
 def _end_on_sigterm() -> None:
-    """Then what was started ends as well; asyncio itself sees to SIGINT."""
+    """End the started processes on SIGTERM, too; asyncio itself does so on SIGINT."""
     this = asyncio.current_task()
     assert this
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)

@@ -15,7 +15,9 @@ HEADINGS = ("what", "today", "other", "ratio", "foreign CPU", "today in each rou
 
 
 def checked_out(commit: str, folder: Path) -> Path:
-    """The files of `commit` in the new `folder`. Raises `CalledProcessError` if there is no such commit."""
+    """Write the files of `commit` into the new `folder`. Raises `CalledProcessError` if there is no such
+    commit.
+    """
     folder.mkdir()
     archive = subprocess.run(["git", "archive", commit], cwd=ROOT, check=True, capture_output=True).stdout
     subprocess.run(["tar", "-x"], cwd=folder, input=archive, check=True)
@@ -23,7 +25,7 @@ def checked_out(commit: str, folder: Path) -> Path:
 
 
 async def against(other: Path, rounds: int, measure: Callable[[Path], Awaitable[list[Figure]]]) -> str:
-    """The table of the figures that `measure` has of this tree and of the `other`."""
+    """Return the table of the figures that `measure` gives for this checkout and for the `other`."""
     found: dict[Path, list[list[Figure]]] = {ROOT: [], other: []}
     for number in range(rounds):
         for tree in (ROOT, other) if number % 2 == 0 else (other, ROOT):
@@ -32,7 +34,9 @@ async def against(other: Path, rounds: int, measure: Callable[[Path], Awaitable[
 
 
 def compared(today: Sequence[Sequence[Figure]], other: Sequence[Sequence[Figure]]) -> str:
-    """The medians of both sides, their ratio, the most CPU that others took, and the figure of each round."""
+    """Return a row: the medians of both sides, their ratio, the most CPU that others took, and the figure of
+    each round.
+    """
     rows = []
     for ours, theirs in zip(zip(*today, strict=True), zip(*other, strict=True), strict=True):
         values = [[figure.value for figure in side] for side in (ours, theirs)]

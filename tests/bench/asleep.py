@@ -15,8 +15,8 @@ from tests.bench.starts import ready
 
 ROUNDS = 5
 WAKES = 15
-NEVER, SOON = "0", "0.5"  # seconds
-MB = 1.048576  # of a MiB
+NEVER, SOON = "0", "0.5"  # values of `downloads.sleep_after`, in seconds
+MB = 1.048576  # megabytes in a MiB
 
 
 async def asleep(lab: Lab) -> list[Figure]:

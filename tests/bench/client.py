@@ -1,4 +1,4 @@
-"""A small client for what a benchmark does beside the load: submit, look, wait."""
+"""A small client for what a benchmark does beside the load: it submits tasks, and waits for their ends."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -10,12 +10,12 @@ from tests.cluster.s3 import S3, running_s3
 from tests.cluster.storm import HOSTS, Storm, storm
 from tests.site import make_media, open_site
 
-STEP = 100  # kills after which all must be well, and new nodes begin with a new database
-CALM = 0.1, 1.5  # seconds between strikes
+STEP = 100  # kills after which all tasks must be well, and new nodes begin with a new database
+CALM = 0.1, 1.5  # least and most seconds between strikes
 
 
 async def kill_nodes(folder: Path, kills: int, seed: int) -> None:
-    """With a bucket and with one folder in turn. Raises `AssertionError` at the first thing that is wrong."""
+    """Run storms with a bucket and with one folder in turn. Raises `AssertionError` at the first fault."""
     media, began = make_media(folder / "made"), time.monotonic()
     killed, struck, tasks = Counter[str](), Counter[str](), 0
     with running_s3() as s3:

@@ -1,4 +1,6 @@
-"""Two hundred sources through yt-dlp's command line and through Clipwire: where which of them ends better."""
+"""Fetches two hundred sources with yt-dlp's command line and with Clipwire, and tells which result is
+better.
+"""
 
 from collections import Counter
 from collections.abc import Iterable

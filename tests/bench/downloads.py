@@ -21,13 +21,14 @@ from tests.tools import FFMPEG
 ROUNDS, ROUNDS_OF_MANY = 7, 3
 MANY = 50
 YT_DLP = str(Path(sys.executable).with_name("yt-dlp"))
-# The command line's own choice of formats, containers and checks, without files that only it writes.
+# With these options the command line chooses formats, containers and checks itself, and writes no extra
+# files.
 QUIET = ("--quiet", "--no-warnings", "--no-cache-dir", "--ignore-config", "--ffmpeg-location", FFMPEG)
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds that a download takes: from submit to end, of CPU in all, of CPU in the server process."""
+    """The cost of a download in seconds: from submit to end, CPU in all, and CPU in the server process."""
 
     time: float
     cpu: float
@@ -65,7 +66,7 @@ async def _submit_and_wait(client: Client, url: str) -> None:
 
 
 async def _many(lab: Lab, folder: Path, ours: Clipwire, client: Client) -> tuple[Cost, Cost]:
-    """Submit four at a time, each with an address of its own."""
+    """Submit many downloads, four at a time, each with its own address."""
     urls = [f"{lab.site.url}/1mb.mp4?after={number}" for number in range(lab.count(MANY, 4))]
     bodies = [json.dumps({"url": url, "outputs": ["video"]}).encode() for url in urls]
     requests = tuple(post("/api/process", ours.port, body) for body in bodies)
@@ -122,7 +123,7 @@ def _command(folder: Path, arguments: list[str]) -> Callable[[], Awaitable[Cost]
 
 
 def _cpu_of_ended() -> float:
-    """Of the programs that this process has started and waited for: meanwhile only commands end."""
+    """Return the CPU of the programs that this process has waited for: in this time, only commands end."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     return ended.ru_utime + ended.ru_stime
 

@@ -9,8 +9,8 @@ from tests.bench.sockets import FanOut
 
 SUBSCRIBERS = 5_000
 CHANGES = 15
-ROUNDS = 3  # of the server and of the bare loop, in turns
-LONGER = 1.25  # than the reference, at most
+ROUNDS = 3  # rounds of the server and of the bare loop, in turns
+LONGER = 1.25  # times the reference that the server may take
 
 
 async def fanout(lab: Lab) -> list[Figure]:

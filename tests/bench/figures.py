@@ -37,7 +37,9 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is reached; None if there is none, or if the machine was too busy to say."""
+        """Return whether the target is reached; None if there is none, or if the machine was too busy to
+        say.
+        """
         measured = self.value if self.ratio is None else self.ratio
         if self.is_busy:
             return None

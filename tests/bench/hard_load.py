@@ -1,6 +1,7 @@
-"""Clients that are hard to bear, in worker processes that run until the file `end` is there; see `overload`.
+"""Clients that are hard on a server, in worker processes that run until the file `end` exists; see
+`overload`.
 
-They come from several addresses of the loopback network: one would not have ports for them all.
+They use several addresses of the loopback network: one address would not have enough ports.
 """
 
 import asyncio
@@ -22,8 +23,8 @@ from tests.bench.sockets import upgrade
 FIRST_ADDRESS, ADDRESSES = 2, 20  # 127.0.0.2 and so on
 CONNECTING_AT_ONCE = 64
 SMALL_BUFFER = 4096  # bytes that the kernel takes for a client that reads slowly
-BYTE_EVERY = 1.0  # seconds
-LOOK_EVERY = 0.1  # seconds, for the file `end`
+BYTE_EVERY = 1.0  # seconds between the bytes of a slow client
+LOOK_EVERY = 0.1  # seconds between two looks for the file `end`
 TOO_LATE = 30.0  # seconds without an answer, after which a request counts as failed
 PING, PONG = 0x89, b"\x8a\x80\0\0\0\0"  # RFC 6455
 T = TypeVar("T", bound=asyncio.Protocol)
@@ -31,7 +32,7 @@ T = TypeVar("T", bound=asyncio.Protocol)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The server's port, and the file that is there once the load is to end."""
+    """The server's port, and the file whose existence ends the load."""
 
     port: int
     end: Path
@@ -39,19 +40,22 @@ class Target:
 
 @dataclass(slots=True)
 class LoadResult:
-    """The answers to a load. `statuses` counts each of them; 0: the connection broke off before one."""
+    """The answers to a load. `statuses` counts each status; 0 stands for a connection that broke off before
+    an answer.
+    """
 
     statuses: Counter[int] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
-    answer_latencies: list[float] = field(default_factory=list)  # without the wait for a free connection
+    # These times do not include the wait for a free connection.
+    answer_latencies: list[float] = field(default_factory=list)
     task_ids: list[str] = field(default_factory=list)
-    without_retry_after: int = 0  # answers 429 and 503 without the header
+    without_retry_after: int = 0  # how many answers with 429 or 503 lacked the header
     seconds: float = 0.0
     longest_pause: float = 0.0  # seconds for which the load's own event loop stood still
 
 
 def give_way() -> None:
-    """Initialize a worker: it runs on the load's core, and leaves that to whoever measures."""
+    """Initialize a worker: it runs on the load's core, and gives way to the process that measures."""
     os.sched_setaffinity(0, {LOAD_CORE})
     os.nice(10)
 
@@ -151,8 +155,9 @@ def submitters(target: Target, body: bytes, rate: float, connections: int) -> Lo
 
 
 def slow_ones(target: Target, file: str, count: int) -> dict[str, int]:
-    """`count` each of those who read a file, those who read all changes, and those who send a head or a body:
-    each a byte a second. Who is cut off comes again; return how often each kind came and was cut off.
+    """Run slow clients, `count` of each kind: those that read a file, that read all changes, that send a
+    head, or that send a body, each one byte a second. A client that is cut off comes again; return how often
+    each kind came and was cut off.
     """
 
     async def run() -> dict[str, int]:
@@ -183,7 +188,7 @@ def slow_ones(target: Target, file: str, count: int) -> dict[str, int]:
 async def _slow(
     target: Target, address: str, kind: str, first: bytes, then: bytes, seen: Counter[str]
 ) -> None:
-    """Send `first`, and then a byte of `then`, or read one, each `BYTE_EVERY`."""
+    """Send `first`; then, each `BYTE_EVERY` seconds, send a byte of `then` or read one."""
     loop = asyncio.get_running_loop()
     while True:
         with socket.socket() as client:
@@ -209,7 +214,7 @@ async def _slow(
 async def _at_a_rate(
     target: Target, rate: float, begin: Callable[[], Awaitable[None]], result: LoadResult
 ) -> None:
-    """Begin `rate` calls a second until the end, then wait for those that have begun."""
+    """Begin `rate` calls a second until the end, then wait for those that are under way."""
     under_way: set[asyncio.Future[None]] = set()
     ended = asyncio.create_task(_ended(target), name="end")
     began, count = time.perf_counter(), 0
@@ -274,7 +279,7 @@ class _Idle(asyncio.Protocol):
 
 
 class _Answer(asyncio.Protocol):
-    """One answer with a `Content-Length`."""
+    """Reads one answer with a `Content-Length`."""
 
     def __init__(self) -> None:
         self.reset()

@@ -1,7 +1,7 @@
 """HTTP requests as fast as a server takes them. Runs in a process of its own; see `Lab.load`.
 
-aiohttp's client would need more time for a request than the server does. This one sends bytes that were
-made before and looks only for the end of the answer.
+aiohttp's client would need more time for a request than the server does. This client sends prepared bytes,
+and looks only for the end of each answer.
 """
 
 import asyncio
@@ -16,9 +16,10 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`requests` are sent once each, over `connections` at a time; a single one again and again.
+    """The requests of a load. Each is sent once, over `connections` at a time; a single request is sent again
+    and again.
 
-    `until` ends it: so many answers, or so many seconds.
+    `until` ends the load: after so many answers, or so many seconds.
     """
 
     port: int
@@ -111,7 +112,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, work: _Work) -> None:
         self._work = work
         self._head = b""
-        self._missing = 0  # bytes of the body still to come, once the headers are there
+        self._missing = 0  # bytes of the body that are still missing, once the headers are there
         self._size = 0
         self._sent = 0.0
 

@@ -1,7 +1,8 @@
 """How many modules and functions one behaviour passes through, and how many functions have one caller only.
 
-Counted at run time: a function is a `def` below `server/` that was entered at least once, without those that
-the service enters every second in any case. Short journeys are read quickly; nothing here is about speed.
+The count is taken at run time: it has each `def` below `server/` that was entered at least once, without
+those that the service enters every second in any case. Short journeys are read quickly; speed does not matter
+here.
 """
 
 import ast
@@ -19,7 +20,7 @@ from tests.bench.lab import Lab
 
 
 async def journeys(lab: Lab) -> list[Figure]:
-    """`walked` in a process of its own, which nothing has entered before."""
+    """Run `walked` in a process of its own, which has entered no function before; return its figures."""
     arguments = (str(lab.new_folder("journeys")), f"{lab.site.url}/1mb.mp4")
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.bench.walked", *arguments, stdout=asyncio.subprocess.PIPE
@@ -44,7 +45,9 @@ def _figures(journey: str, entered: Iterable[str], *, modules: int, functions: i
 
 
 def _share_of_one_caller() -> float:
-    """Of all functions, per cent whose name begins with `_` and stands in one more place of its module."""
+    """Return the share of private functions with one caller, in per cent of all functions: the name begins
+    with `_`, and occurs in one more place of its module.
+    """
     functions = once = 0
     for path in sorted(Path(SERVER).rglob("*.py")):
         text = path.read_text(encoding="utf-8")

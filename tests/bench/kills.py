@@ -2,8 +2,8 @@
 
     python -m tests.bench.kills [--kills 1000] [--seed N] [--reached | --crowd | --cluster]
 
-Nothing is measured but whether all went well. The seed is printed: it gives the same kinds of kills in the
-same order again, though the machine decides what they hit.
+It measures nothing, and only tells whether all went well. It prints a seed, which repeats the kinds of kills
+and their order; the machine decides which moment they hit.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tests.kills import check_end, check_files, make_film
 from tests.reached import all_kinds
 from tests.site import make_media
 
-STEP = 100  # kills after which the tasks so far must have ended well
+STEP = 100  # kills after which all tasks so far must have ended well
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--crowd", action="store_true", help="lists, batches, subtitles, clips, sponsors")
     parser.add_argument("--cluster", action="store_true", help="many nodes, and what they stand on")
     chosen = parser.parse_args(arguments)
-    # The log of the test site, whose clients are killed.
+    # Silences the test site, whose clients are killed.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     print(f"{chosen.kills} kills, seed {chosen.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="clipwire-kills-") as folder:
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def kill(folder: Path, kills: int, seed: int, *, reached: bool, crowd: bool) -> None:
-    """Kill until the number is reached. Raises `AssertionError` at the first thing that is wrong."""
+    """Kill until the number is reached. Raises `AssertionError` at the first fault."""
     film = make_film(make_media(folder / "made"), folder / "media")
     began = time.monotonic()
     opened = open_crowd(folder, film, seed) if crowd else all_kinds(folder, film, seed, reached=reached)

@@ -1,5 +1,6 @@
 """What all benchmarks share: a folder, a media site, workers that make load on a core of their own, and the
-rounds in which a figure and its reference take turns."""
+rounds in which a figure and its reference take turns.
+"""
 
 import asyncio
 import os
@@ -25,7 +26,9 @@ WORKERS = 4  # processes that make load, each started when it is needed
 
 @dataclass(slots=True)
 class Lab:
-    """`site` is the tests' media site, `files` a bare file server over the same folder."""
+    """The laboratory of a benchmark. `site` is the tests' media site, `files` a bare file server over the
+    same folder.
+    """
 
     folder: Path
     media: Path
@@ -69,7 +72,8 @@ class Lab:
         return await self.elsewhere(http_load.run, load)
 
     async def alternate(self, rounds: int, *sides: Callable[[], Awaitable[T]]) -> list[list[T]]:
-        """What each side gave in each round: A B A B, so that a noisy minute is shared by both.
+        """Measure all sides in turns: A B A B, so that a noisy minute affects all of them; return the figures
+        of each side.
 
         A round that was too noisy is repeated, up to as many times as there are rounds; if that is not
         enough, the least noisy rounds count.
@@ -120,7 +124,7 @@ async def open_lab(
                 results=results,
             )
         except BaseException:
-            # Otherwise an hour of load would continue before the error is reported.
+            # Otherwise an hour of load would go on before the error is reported.
             for worker in active_children():
                 worker.terminate()
             raise
@@ -141,7 +145,7 @@ def _settle() -> None:
 
 
 def _make_media(folder: Path, size: int) -> None:
-    """The tests' media and a large file: the same film with a `free` box of `size` bytes behind it."""
+    """Make the tests' media and a large file: the same film with a `free` box of `size` bytes after it."""
     make_media(folder)
     film = (folder / "video.mp4").read_bytes()
     rest = size - len(film)

@@ -1,7 +1,7 @@
 """What other programs take of the CPU while something is measured.
 
-A busy machine hides a dear path: the figure and its reference both wait. So a round in which others had more
-than `MOST` of the CPU is measured again, and what stays noisy is shown, but counts as nothing.
+A busy machine hides a costly path: the figure and its reference both wait. So a round in which others had
+more than `MOST` of the CPU is measured again. A figure that stays noisy is shown, but misses no target.
 """
 
 import os
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import psutil  # type: ignore[import-untyped]
 
-MOST = 0.05  # share of all cores
+MOST = 0.05  # share of all cores that others may have
 KTHREADD = 2  # the process whose children are the threads of the kernel
 CORES = os.cpu_count() or 1
 
@@ -40,7 +40,9 @@ def foreign(since: CpuUsage, until: CpuUsage) -> float:
 
 
 def is_crowded() -> bool:
-    """Whether more processes want to run than there are cores; asked before any of ours does."""
+    """Return whether more processes want to run than there are cores; asked before any process of the
+    benchmark runs.
+    """
     return os.getloadavg()[0] > CORES
 
 
@@ -48,7 +50,7 @@ def _ours() -> float:
     this, total = psutil.Process(), 0.0
     for process in (this, *this.children(recursive=True), *_threads_of_the_kernel()):
         with suppress(psutil.NoSuchProcess):
-            # Include its children that have ended and been waited for.
+            # Includes children that have ended, once they were waited for.
             total += sum(process.cpu_times()[:4])
     return total
 

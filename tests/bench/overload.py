@@ -1,4 +1,5 @@
-"""Load that hurts, all at once: how long does a status take meanwhile, and what does the load leave behind?
+"""Many kinds of hard load at once: how long does a status take meanwhile, and what does the load leave
+behind?
 
 10,000 idle WebSockets, 200 new connections a second, clients that read or send a byte a second, and 1,000
 submits a second for a minute. Their tasks are not begun (`auto_start`), since downloads on the same two cores
@@ -26,18 +27,18 @@ from tests.bench.programs import PATIENCE, Clipwire
 from tests.bench.starts import ready
 
 IDLE, NEW_A_SECOND, SUBMITS_A_SECOND = 10_000, 200, 1_000
-SLOW = 50  # of each kind
+SLOW = 50  # clients of each slow kind
 SECONDS, SECONDS_IDLE = 60, 20.0
 WATCHED = 100  # tasks that the idle sockets watch
-CONNECTIONS = 32  # of those who submit
-STATUS_EVERY = 0.01  # seconds
-LONGER = 10.0  # times, that a status may take
-KEPT = 1.1  # times the memory before, that may be left
+CONNECTIONS = 32  # connections of the clients that submit
+STATUS_EVERY = 0.01  # seconds between two requests for a status
+LONGER = 10.0  # how many times longer a status may take
+KEPT = 1.1  # how many times the memory before may be used afterwards
 ASKED_AT_ONCE, DELETED_AT_ONCE = 200, 500
 
 
 async def overload(lab: Lab) -> list[Figure]:
-    # The default, 10,000 waiting tasks, would refuse most of the minute's.
+    # The default limit of 10,000 waiting tasks would refuse most submits of the minute.
     settings = {"CLIPWIRE_DOWNLOADS__MAX_QUEUED": "100000"}
     async with lab.service("overload", **settings) as server, client_of(server) as client:
         await ready(client)
@@ -51,7 +52,7 @@ class _Overload:
         self._server = server
         self._client = client
         self._target = Target(server.port, lab.new_folder("load") / "end")
-        self._film = ""  # a finished task
+        self._film = ""  # the id of a finished task
 
     async def measure(self) -> list[Figure]:
         lab, server, client = self._lab, self._server, self._client
@@ -110,7 +111,9 @@ class _Overload:
     async def _load(
         self, workers: ProcessPoolExecutor, file: str, watched: list[str]
     ) -> tuple[list[float], dict[str, Any], float]:
-        """The latencies of a status meanwhile, what each worker saw, and the memory at the end."""
+        """Run the load; return the latencies of a status meanwhile, the results of each worker, and the
+        memory at the end.
+        """
         loop, lab, target = asyncio.get_running_loop(), self._lab, self._target
         count, paths = lab.count(IDLE, 20), tuple(f"/ws/{task_id}" for task_id in watched)
         status, body = f"/api/status/{self._film}", json.dumps(NEVER).encode()
@@ -164,5 +167,5 @@ class _Overload:
 
 
 def _p99(seconds: list[float]) -> float:
-    """In ms."""
+    """Return the 99th percentile in ms."""
     return percentile(seconds, 99) * 1e3

@@ -14,7 +14,7 @@ from tests.bench.programs import Program
 CONNECTIONS = 64
 ROUNDS = 5
 OF_THE_CONNECTION = ("Date", "Server", "Content-Length")
-WORTH = 0.9  # of the reference
+WORTH = 0.9  # least part of the reference's rate
 
 
 async def polling(lab: Lab) -> list[Figure]:
@@ -36,7 +36,7 @@ async def polling(lab: Lab) -> list[Figure]:
 
 @asynccontextmanager
 async def constant_like(client: Client, path: str, folder: Path) -> AsyncIterator[Program]:
-    """A server that answers everything with what is at `path` now, headers included."""
+    """Start a server that answers everything with what is at `path` now, headers included."""
     async with client.session.get(path) as answer:
         body = await answer.read()
         headers = {name: value for name, value in answer.headers.items() if name not in OF_THE_CONNECTION}

@@ -1,4 +1,6 @@
-"""Servers in processes of their own, and what they cost: ours as `make run` starts it, and references."""
+"""Servers in processes of their own, and what they cost: our service as `make run` starts it, and
+references.
+"""
 
 import asyncio
 import os
@@ -15,7 +17,7 @@ import psutil  # type: ignore[import-untyped]
 from tests.service import gone
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0  # seconds
+PATIENCE = 60.0  # seconds that a start or an end may take
 MIB = 1 << 20
 _LISTENING = re.compile(rb"listening on (http://\S+)")
 COMPLAINT = re.compile(rb"Traceback|\w+Warning:|never awaited| (ERROR|CRITICAL) ")
@@ -60,9 +62,7 @@ class Program:
         await self.stop()
 
     async def stop(self) -> float:
-        """Send SIGTERM; return the seconds until the process has ended. All that it has started has ended,
-        too.
-        """
+        """Send SIGTERM; return the seconds until the process and all that it has started have ended."""
         if self._process.returncode is not None:
             return 0.0
         started, began = self.processes(), time.monotonic()
@@ -75,7 +75,7 @@ class Program:
         return took
 
     async def kill(self) -> None:
-        """Send SIGKILL, as in a crash. Processes that it has started must end by themselves."""
+        """Send SIGKILL, as in a crash. Processes that the program has started must end by themselves."""
         started = self.processes()
         self._process.kill()
         async with asyncio.timeout(PATIENCE):
@@ -101,7 +101,7 @@ class Program:
         return int(self.url.rpartition(":")[2])
 
     def processes(self) -> list[psutil.Process]:
-        """Return all processes that it has started, and their descendants."""
+        """Return all processes that the program has started, and their descendants."""
         found: list[psutil.Process] = psutil.Process(self.pid).children(recursive=True)
         return found
 
@@ -109,18 +109,18 @@ class Program:
         return psutil.Process(self.pid).children()[0]
 
     def pin(self) -> Self:
-        """Pin its threads, not its children, to the servers' core."""
+        """Pin the threads of the process, but not its children, to the servers' core."""
         for thread in psutil.Process(self.pid).threads():
             os.sched_setaffinity(thread.id, {SERVER_CORE})
         return self
 
     def cpu(self) -> float:
-        """Return the seconds of CPU that all its threads have used."""
+        """Return the seconds of CPU that all threads of the process have used."""
         return cpu_of(self.pid)
 
     def cpu_with_children(self) -> float:
-        """Return the seconds of CPU of it and of all that it has started; ended processes count in hundredths
-        of a second.
+        """Return the seconds of CPU of the process and of all that it has started; ended processes count in
+        hundredths of a second.
         """
         fork_server = self.fork_server()
         times = [process.cpu_times() for process in (psutil.Process(self.pid), fork_server)]
@@ -152,7 +152,7 @@ class Clipwire(Program):
 
 
 def cpu_of(pid: int) -> float:
-    """Linux gives each process a clock of its own; /proc counts in hundredths of a second only."""
+    """Return the CPU of a process by Linux's clock for it; /proc counts in hundredths of a second only."""
     return time.clock_gettime((~pid << 3) | 2)
 
 

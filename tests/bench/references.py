@@ -1,4 +1,4 @@
-"""What our figures are compared with: the barest program that does the same job.
+"""The references of the figures: the simplest program that does the same job.
 
 `python -m tests.bench.references NAME ARGUMENT ...` runs one, until SIGTERM; it says where it listens.
 """
@@ -22,11 +22,11 @@ from aiohttp import web
 from tests.site import Site, open_site
 from tests.site.followed import Film, Followed
 
-FILMS_OF_A_CHANNEL = 15  # that its feed names, the newest
+FILMS_OF_A_CHANNEL = 15  # newest films that the feed of a channel has
 
 
 def constant(body_file: str, headers: str) -> None:
-    """A bare handler that answers the same, whatever is asked."""
+    """Run a bare handler that gives every request the same answer."""
     body, fields = Path(body_file).read_bytes(), json.loads(headers)
 
     async def answer(request: web.Request) -> web.Response:
@@ -36,7 +36,7 @@ def constant(body_file: str, headers: str) -> None:
 
 
 def files(folder: str) -> None:
-    """A bare `FileResponse`."""
+    """Run a bare handler that sends a `FileResponse`."""
     root = Path(folder)
 
     async def answer(request: web.Request) -> web.FileResponse:
@@ -46,7 +46,7 @@ def files(folder: str) -> None:
 
 
 def site(folder: str) -> None:
-    """The tests' media site, in a process of its own."""
+    """Run the tests' media site in a process of its own."""
 
     async def run() -> None:
         async with open_site(Path(folder)) as opened:
@@ -56,7 +56,7 @@ def site(folder: str) -> None:
 
 
 def channels(folder: str, count: str, seconds: str) -> None:
-    """The tests' media site with `count` feeds; each `seconds` one of them in turn has a new film.
+    """Run the tests' media site with `count` feeds; each `seconds` one of them in turn gets a new film.
 
     `/followed/channel<n>.rss` has the newest films of channel n.
     """
@@ -69,7 +69,7 @@ def channels(folder: str, count: str, seconds: str) -> None:
             link = f"/video.mp4?signature={name}-{number}"
             films.insert(0, Film(str(number), f"Film {number} of {name}", link, at=time.time()))
             del films[FILMS_OF_A_CHANNEL:]
-            opened.requests.clear()  # of which nobody asks here
+            opened.requests.clear()  # nobody reads these requests here, and they would use up memory
             if number >= len(names):
                 await asyncio.sleep(float(seconds))
 
@@ -84,14 +84,15 @@ def channels(folder: str, count: str, seconds: str) -> None:
 
 
 def insert(database: str) -> None:
-    """A bare handler that inserts one row; rows that come together are committed together."""
+    """Run a bare handler that inserts one row; rows that come together are committed together."""
     asyncio.run(serve(_inserting(database)))
 
 
 def frames(frame_file: str, count: str) -> None:
-    """A bare loop over raw sockets.
+    """Run a bare loop over raw sockets.
 
-    The first connection gives the word, with any byte, to write the frame to the `count` that come after it.
+    Each byte on the first connection lets the loop write the frame to the `count` connections that come after
+    it.
     """
     frame = Path(frame_file).read_bytes()
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as server:

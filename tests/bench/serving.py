@@ -14,7 +14,7 @@ WAYS = (
     (BIG, "109 MB", 1, 10),
     ("1mb.mp4", "1 MB", 64, 1000),
 )
-WORTH = 0.95  # of the reference
+WORTH = 0.95  # least part of the reference's rate
 
 
 async def serving(lab: Lab) -> list[Figure]:

@@ -1,6 +1,7 @@
 """Thousands of WebSocket readers in one worker process; see `fanout`.
 
-Plain sockets and epoll: whoever measures a server must need less time for a message than it does.
+It uses plain sockets and epoll: a program that measures a server must need less time for a message than the
+server.
 """
 
 import select
@@ -12,13 +13,15 @@ from dataclasses import dataclass
 from tests.bench.http_load import get, post
 from tests.bench.programs import cpu_of
 
-PATIENCE = 60.0  # seconds
-_KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455
+PATIENCE = 60.0  # seconds that a round may take
+_KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # the example key of RFC 6455
 
 
 @dataclass(frozen=True, slots=True)
 class FanOut:
-    """Seconds from the word to the first and to the last delivery, for each change; then the cost."""
+    """The result of a fan-out: for each change, the seconds from its request to the first and to the last
+    delivery; then the cost.
+    """
 
     first: list[float]
     last: list[float]
@@ -37,9 +40,9 @@ class Readers:
             self._epoll.register(each.fileno(), select.EPOLLIN)
 
     def wait(self, size: int | None = None) -> tuple[float, float]:
-        """When (on the performance counter) the first and the last of all had a message.
+        """Return when the first and the last connection had a message, on the performance counter.
 
-        Messages are frames, or, if it is given, of `size` bytes.
+        Messages are frames or, if `size` is given, of `size` bytes.
         """
         partial: dict[int, bytes] = {}
         missing, first = set(self._by_fd), 0.0
@@ -76,7 +79,7 @@ def fan_out(port: int, pid: int, task_id: str, count: int, rounds: int) -> FanOu
 
 
 def raw(port: int, pid: int, count: int, size: int, rounds: int) -> FanOut:
-    """Measure the same with the bare loop."""
+    """Measure the same fan-out with the bare loop."""
     starter = _connect(port)
     readers = Readers([_connect(port) for _ in range(count)])
     firsts, lasts = [], []
@@ -111,7 +114,9 @@ def _times(
 
 
 def _changes(port: int, task_id: str) -> Iterator[Callable[[], None]]:
-    """Each step begins a change of the task's priority; what it gives waits for the answer."""
+    """Yield functions. Each step begins a change of the task's priority; the function that it yields waits
+    for the answer.
+    """
     connection = _connect(port)
     answered = True
 
@@ -134,7 +139,7 @@ def _changes(port: int, task_id: str) -> Iterator[Callable[[], None]]:
 
 
 def upgrade(path: str, port: int, **headers: str) -> bytes:
-    """The request for a WebSocket."""
+    """Return the request for a WebSocket."""
     asked = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     return get(path, port, **asked, **{"Sec-WebSocket-Key": _KEY}, **headers)
 
@@ -153,7 +158,7 @@ def watchers(port: int, path: str, count: int, **headers: str) -> Iterator[socke
 
 
 def _read_answer(watcher: socket.socket) -> None:
-    """Read exactly the headers, as messages follow at once."""
+    """Read the headers to their last byte and no further, as messages follow at once."""
     while (end := watcher.recv(4096, socket.MSG_PEEK).find(b"\r\n\r\n")) < 0:
         pass
     head = watcher.recv(end + 4)
@@ -165,7 +170,9 @@ def _connect(port: int) -> socket.socket:
 
 
 def _frame_size(data: bytes) -> int:
-    """Of the frame that begins here, with its head (RFC 6455, 5.2); more than there is if not known yet."""
+    """Return the size of the frame that begins here, with its head (RFC 6455, 5.2); more than there is if it
+    is not known yet.
+    """
     if len(data) < 4:
         return len(data) + 1
     size = data[1] & 127

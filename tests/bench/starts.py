@@ -1,4 +1,4 @@
-"""How much CPU a start takes until all is ready, against importing what both processes stand on."""
+"""How much CPU a start takes until the service is ready, compared with the imports of both processes."""
 
 import asyncio
 import resource
@@ -35,7 +35,7 @@ async def starts(lab: Lab) -> list[Figure]:
 async def ready(client: Client) -> None:
     async with asyncio.timeout(PATIENCE):
         while (await client.session.get("/readyz")).status != 200:
-            await asyncio.sleep(0.1)  # each question costs a millisecond
+            await asyncio.sleep(0.1)  # each request for `/readyz` costs a millisecond
 
 
 async def _imports() -> float:

@@ -12,7 +12,7 @@ from tests.bench.programs import Program
 BURST, CONNECTIONS = 1_000, 32
 BATCH = 500
 ROUNDS = 7
-WORTH = 0.5  # of the reference
+WORTH = 0.5  # least part of the reference's rate
 BODY = json.dumps(NEVER).encode()
 
 

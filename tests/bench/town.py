@@ -1,4 +1,4 @@
-"""People who use a service for a week, and who know what they asked for; see `week`.
+"""People who use a service for a week, and remember what they asked for; see `week`.
 
 `Town` submits, cancels, retries, deletes, reads and subscribes, each in the name of one of many people, and
 remembers each task that was accepted: none may vanish before it has been seen to end, and each ends as its
@@ -20,11 +20,11 @@ import aiohttp
 
 from tests.bench.client import FINAL
 
-FILMS_KEPT = 3  # of each subscription: their tasks do not end with the retention of the others
+FILMS_KEPT = 3  # films that each subscription keeps: their tasks do not end with the retention of the others
 ADMIN = "an admin's token of the week"
-AT_ONCE = 200  # tasks of one request
+AT_ONCE = 200  # most tasks of one request
 TROUBLES_SHOWN = 20
-LONGEST_QUEUE = 200  # unfinished tasks at which people wait, so that a slow machine is not buried
+LONGEST_QUEUE = 200  # unfinished tasks at which people wait, so that a slow machine is not flooded
 Payload = dict[str, Any]
 
 
@@ -40,7 +40,8 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is asked for. `{n}` in `path` is one of the numbers of `Town`, so that the films are not endless.
+    """A kind of request. `{n}` in `path` is one of the numbers of `Town`, so that there is a limited number
+    of films.
 
     `then` is done with the task once it is accepted, or, if `after_end`, once it has ended as it should.
     """
@@ -64,7 +65,7 @@ class Accepted:
 
 
 class Town:
-    """`tasks_a_second` are submitted, entries of lists included, by `people`, while `run` runs."""
+    """The town. While `run` runs, `people` submit `tasks_a_second`, entries of lists included."""
 
     def __init__(self, url: str, site: str, tasks_a_second: float, films: int, seed: int) -> None:
         self._site = site
@@ -139,7 +140,9 @@ class Town:
             self.trouble(f"{type(exc).__name__}: {exc}")
 
     async def _submit(self, kind: Kind) -> None:
-        """Repeat the request, with the same key, until it is answered: the server may be killed meanwhile."""
+        """Submit a task; repeat the request with the same key until it is answered, since the server may be
+        killed meanwhile.
+        """
         person = self._chance.choice(self.people)
         body: dict[str, object] = {"url": self._site + kind.path.format(n=next(self._numbers))}
         body |= {"outputs": list(kind.outputs)} | ({"playlist": True} if kind.entries else {})
@@ -147,7 +150,7 @@ class Town:
         while True:
             began = time.perf_counter()
             status, answer = await self._answer("POST", "/api/process", headers=headers, json=body)
-            if status in (503, 507):  # the server is stopping, or has no room: repeat later
+            if status in (503, 507):  # the server is stopping, or has no room: the request is repeated later
                 self.counts[f"refused with {status}"] += 1
                 await asyncio.sleep(1.0)
                 continue
@@ -176,7 +179,7 @@ class Town:
         await asyncio.sleep(self._chance.uniform(0, 1))
         task.is_deleted = True
         status, _ = await self._answer("DELETE", f"/api/tasks/{task.task_id}", headers=task.person.headers)
-        if status not in (204, 404):  # 404: the answer to the first request was lost with the server
+        if status not in (204, 404):  # 404: the task was deleted, but the answer was lost with the server
             return self.trouble(f"a deletion was answered with {status}")
         self.unfinished.pop(task.task_id, None)
         self.counts["deleted"] += 1
@@ -189,28 +192,29 @@ class Town:
     async def _act(self, task: Accepted, action: str) -> None:
         path = f"/api/tasks/{task.task_id}/{action}"
         status, answer = await self._answer("POST", path, headers=task.person.headers)
-        while status == 503:  # the server is stopping: without a retry the task would stay paused for ever
+        # The server is stopping; without a repetition the task would stay paused for ever.
+        while status == 503:
             await asyncio.sleep(1.0)
             status, answer = await self._answer("POST", path, headers=task.person.headers)
-        if status not in (200, 409):  # 409: it has ended meanwhile
+        if status not in (200, 409):  # 409: the task has ended meanwhile
             self.trouble(f"{action} was answered with {status}: {answer}")
         self.counts[action] += 1
 
     async def _read(self, task: Accepted, payload: Payload) -> None:
-        """What a page does with a task that has ended."""
+        """Read of a task that has ended what the page reads."""
         paths = [*payload["files"].values(), f"/api/tasks/{task.task_id}/log", "/api/tasks?q=video&limit=20"]
         paths += [f"/api/download.zip?ids={task.task_id}", f"/api/tasks/{task.task_id}/thumbnail", "/api/me"]
         path = self._chance.choice(paths)
         async with self.session.get(path, headers=task.person.headers) as answer:
             await answer.read()
-            if answer.status not in (200, 404):  # not each task has a small picture
+            if answer.status not in (200, 404):  # not every task has a thumbnail
                 self.trouble(f"{path} was answered with {answer.status}")
         self.counts["reads"] += 1
 
     # --- checks ---
 
     async def look(self) -> None:
-        """Ask for all tasks that were not seen to end: each must be there."""
+        """Request all tasks that have not been seen to end: each must be there."""
         for ids in _chunks(list(self.unfinished), AT_ONCE):
             asked = [self.unfinished[task_id] for task_id in ids if task_id in self.unfinished]
             names = ",".join(task.task_id for task in asked)
@@ -240,7 +244,8 @@ class Town:
             task.then_done = True
             self._begin(partial(task.kind.then, self, task), "afterwards")
         elif payload["files"]:
-            if task.kind.then is not Town.delete:  # else it could be gone while its status is measured
+            # A task that is to be deleted could be gone while its status is measured.
+            if task.kind.then is not Town.delete:
                 self.newest_film = task
             self._begin(partial(self._read, task, payload), "read")
 
@@ -254,7 +259,9 @@ class Town:
     async def _ask(
         self, method: str, path: str, wanted: int, person: Person | None = None, **body: Any
     ) -> Any:
-        """As an admin, or as `person`. Raises `RuntimeError` for another status than `wanted`."""
+        """Send a request as an admin, or as `person`; return the JSON of the answer. Raises `RuntimeError`
+        for another status than `wanted`.
+        """
         headers = (person or Person("", ADMIN)).headers
         status, answer = await self._answer(method, path, headers=headers, **body)
         if status != wanted:
@@ -262,7 +269,7 @@ class Town:
         return answer
 
     async def _answer(self, method: str, path: str, **asked: Any) -> tuple[int, Any]:
-        """The status and the JSON of the answer, asked for again while the server is away."""
+        """Return the status and the JSON of the answer; repeat the request while the server is away."""
         while True:
             try:
                 async with self.session.request(method, path, **asked) as answer:
@@ -282,7 +289,7 @@ KINDS = (
     *(_FILM,) * 24,
     *(Kind("/page?kind=video&src=%2Fvideo.mp4%3Fsignature%3Dp{n}"),) * 3,
     *(Kind("/video.mp4?signature=d{n}", then=Town.delete, ends=FINAL),) * 2,
-    # Each answer ends early, and the rest is asked for.
+    # Each answer may name only a part; the rest is requested again.
     *(Kind("/video.mp4?cut=150000&signature=c{n}"),) * 2,
     Kind("/video.mp4?signature=s{n}", outputs=("video", "audio")),
     Kind("/hls/ts/index.m3u8?signature=h{n}"),

@@ -1,7 +1,7 @@
-"""The fork server, whose children note each function of ours that they enter: see `tests.bench.walked`.
+"""The fork server, whose children note each function of `server/` that they enter: see `tests.bench.walked`.
 
-A child is in a sandbox and closes what it inherits, so it notes them in memory that it shares with the fork
-server, which writes them to the file that the environment names.
+A child is in a sandbox and closes what it inherits. So it notes the functions in memory that it shares with
+the fork server, which writes them to the file that the environment names.
 """
 
 import mmap

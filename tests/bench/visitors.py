@@ -1,4 +1,6 @@
-"""Sockets and event streams that come, read for a while, and go, in a worker process; see `week`."""
+"""Clients of sockets and event streams that come, read for a while, and leave, in a worker process; see
+`week`.
+"""
 
 import asyncio
 import random
@@ -19,8 +21,8 @@ PING, PONG, CLOSE = 0x89, b"\x8a\x80\0\0\0\0", b"\x88\x82\0\0\0\0\x03\xe8"  # RF
 
 @dataclass(frozen=True, slots=True)
 class VisitorLoad:
-    """`count` visitors at any time, of the people with these `tokens`, until `until` on the monotonic clock,
-    which all processes of a machine share.
+    """The load: `count` visitors at any time, with these `tokens` of people, until `until` on the monotonic
+    clock, which all processes of a machine share.
     """
 
     port: int
@@ -31,12 +33,16 @@ class VisitorLoad:
 
 
 def visit(load: VisitorLoad) -> dict[str, int]:
-    """Return how many came, by the first line of the answer or `refused`, and how many bytes they read."""
+    """Run the visitors; return how many came, by the first line of the answer or `refused`, and how many
+    bytes they read.
+    """
     return asyncio.run(_visit(load))
 
 
 def first_messages(port: int, path: str, token: str, count: int) -> list[float]:
-    """The seconds from the connection of a WebSocket to its first message, of `count` in turn."""
+    """Connect `count` WebSockets in turn; return the seconds from the connection of each to its first
+    message.
+    """
     took, began = [], time.perf_counter()
     for watcher in watchers(port, path, count, Authorization=f"Bearer {token}"):
         took.append(time.perf_counter() - began)
@@ -54,7 +60,8 @@ async def _visit(load: VisitorLoad) -> dict[str, int]:
 
 async def _visit_in_turn(load: VisitorLoad, chance: random.Random, seen: Counter[str]) -> None:
     loop, tokens = asyncio.get_running_loop(), load.tokens
-    await asyncio.sleep(chance.uniform(0, min(STAY, (load.until - time.monotonic()) / 10)))  # not all at once
+    # Not all visitors come at the same time.
+    await asyncio.sleep(chance.uniform(0, min(STAY, (load.until - time.monotonic()) / 10)))
     while (left := load.until - time.monotonic()) > 0:
         headers = {"Authorization": f"Bearer {chance.choice(tokens)}"}
         is_stream = chance.random() < STREAMS

@@ -1,4 +1,4 @@
-"""What a server that lives long has and costs, sample by sample, and whether that grows."""
+"""Samples of what a long-lived server uses and how fast it is, and whether that grows."""
 
 import json
 import sqlite3
@@ -17,12 +17,12 @@ from tests.bench.programs import MIB, Clipwire, memory_of
 KEPT_FOR_GOOD = ("media", "aliases", "items", "audit")
 """Tables in which each new film or deed has a row that retention does not remove."""
 MAX_RISE = 3.0  # per cent by which something may grow over the second half and still be flat
-MIN_SAMPLES = 6  # samples that say anything of a rise
+MIN_SAMPLES = 6  # fewest samples from which a rise can be computed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vitals:
-    """What the processes and the database of a server have at this moment; sizes are in MiB."""
+    """What the processes and the database of a server use at this moment; sizes are in MiB."""
 
     server: float
     fork_server: float
@@ -37,7 +37,7 @@ class Vitals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample(Vitals):
-    """The vitals `at` seconds after the beginning, and what requests took: medians, in ms."""
+    """The vitals at `at` seconds after the begin, and the medians of what requests took, in ms."""
 
     at: float
     foreign: float  # the share of the machine that other programs had
@@ -49,7 +49,7 @@ class Sample(Vitals):
 
 
 FIGURES = (
-    # the field of a sample, what it is, its unit, and whether other programs on the machine change it
+    # the field of a sample, its name, its unit, and whether other programs on the machine change it
     ("server", "memory of the server", "MiB", False),
     ("fork_server", "memory of the fork server", "MiB", False),
     ("descriptors", "descriptors of the server", "", False),
@@ -133,7 +133,9 @@ def _value(sample: Sample, field: str) -> float:
 
 
 class Diary:
-    """Samples, each also a line of JSON in `file`, so that an interrupted run leaves what it has seen."""
+    """Collects samples, and writes each as a line of JSON into `file`, so that an interrupted run leaves what
+    it has seen.
+    """
 
     def __init__(self, file: Path | None) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""A restart while many tasks wait: what the queue needs of them is read, nothing more."""
+"""A restart while many tasks wait: only what the queue needs is read of each."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -42,7 +42,7 @@ def _starter(lab: Lab, folder: Path) -> Callable[[], Awaitable[tuple[float, floa
 
 
 async def _fill(client: Client, count: int) -> None:
-    """So many queued tasks, and a paused queue: no download disturbs the measurement."""
+    """Store so many queued tasks, and pause the queue, so that no download disturbs the measurement."""
     async with client.session.post("/api/queue/pause") as answer:
         assert answer.status == 200
     for begin in range(0, count, BATCH):

@@ -1,7 +1,7 @@
-"""Walk the three journeys in a service in this process, and print which functions each has entered.
+"""Runs the three journeys with a service in this process, and prints the functions that each has entered.
 
-`python -m tests.bench.walked FOLDER LINK` prints three lists in JSON. It names parts of the service as they
-are today; no benchmark imports it, so that those measure other commits as well.
+`python -m tests.bench.walked FOLDER LINK` prints three lists in JSON. It uses private parts of today's
+service. No benchmark imports it, so benchmarks can measure other commits as well.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ PROGRAM = Path(__file__).with_name("traced.py")
 
 
 async def walk(folder: Path, film: str) -> tuple[set[str], set[str], set[str]]:
-    """Return what each enters: request to 202, status to a socket, link to files."""
+    """Return the functions that each journey enters: request to 202, status to a socket, link to files."""
     notes = folder / "child"
     environment = children.child_environment() | {NOTES: str(notes)}
     with (
@@ -36,10 +36,11 @@ async def walk(folder: Path, film: str) -> tuple[set[str], set[str], set[str]]:
         patch.object(connections, "CHECK_EVERY", NEVER),
     ):
         async with inside(folder) as service:
-            await _downloaded(service, film)  # what is done once only is not counted
+            # A first download, so that functions that run only once do not count.
+            await _downloaded(service, film)
             submit = await _submit(service)
             await _ended(service)
-            await service.app[keys.TASKS].pause_queue()  # the status alone: nothing begins to run
+            await service.app[keys.TASKS].pause_queue()  # for the status alone, no task may begin to run
             status = await _status(service)
             await service.app[keys.TASKS].resume_queue()
             await _ended(service)
@@ -60,12 +61,12 @@ def _entered() -> Iterator[set[str]]:
 
 
 async def _submit(service: Inside) -> set[str]:
-    """From the request's first byte to the first byte of the 202."""
+    """Return the functions from the request's first byte to the first byte of the 202."""
     return await _until_written(b"HTTP/1.1 202", service.submit(auto_start=True))
 
 
 async def _status(service: Inside) -> set[str]:
-    """From the event to the text message on a socket."""
+    """Return the functions from the event to the text message on a socket."""
     task_id = await service.submit()
     recorder = service.app[keys.TASKS]._recorder
     await service.app[keys.TASKS].resume(task_id)
@@ -77,7 +78,7 @@ async def _status(service: Inside) -> set[str]:
 
 
 async def _ended(service: Inside) -> None:
-    """Return once nothing of the journeys before goes on."""
+    """Return once no work of the earlier journeys goes on."""
     async with asyncio.timeout(30):
         await service.app[keys.HUB].left_alone()
         while any(not stage.is_final for stage in await service.app[keys.TASKS]._store.count()):

@@ -37,13 +37,14 @@ from tests.ports import free_port
 
 TASKS_A_SECOND = 20_000 / 3600
 PEOPLE, SUBSCRIPTIONS, SOCKETS = 50, 100, 2_000
-# Fraction of the time after which nothing ends the server, so that it is warm when the second half begins.
+# Part of the time after which nothing ends the server any more, so that it is warm when the second half
+# begins.
 LAST_START = 0.3
-STRIKE_EVERY = 45.0  # seconds
-SAMPLE_EVERY = 10.0  # seconds
+STRIKE_EVERY = 45.0  # seconds between two incidents
+SAMPLE_EVERY = 10.0  # seconds between two samples
 ROOM = 4 << 30  # bytes that are free above the floor, at first
-NEARLY_FULL_FOR = 6.0  # seconds
-# Seconds: longer than a start, after which tasks that have ended meanwhile are to be seen.
+NEARLY_FULL_FOR = 6.0  # seconds for which the disk is nearly full
+# Seconds: longer than a start, after which a client still has to see the tasks that have ended meanwhile.
 SHORTEST_RETENTION = 60.0
 ENOUGH_REQUESTS = 40  # requests for each latency of a sample
 TOLD_EVERY = 6  # a line is printed after so many samples
@@ -77,7 +78,8 @@ class _Week:
         site = Program(
             "-m", "tests.bench.references", "channels", media, str(subscriptions), str(new_film_every)
         )
-        # So few that each is known before the second half: what is remembered grows by the channels alone.
+        # So few films that all are known before the second half: then only the channels make the memory of
+        # films grow.
         films = max(3, min(200, int(self._seconds * TASKS_A_SECOND / 100)))
         async with site, self._started():
             town = Town(f"http://127.0.0.1:{self._port}", site.url, TASKS_A_SECOND, films, seed=1)
@@ -89,7 +91,7 @@ class _Week:
         return self._figures(town, came)
 
     async def _live(self, town: Town, sockets: int) -> dict[str, int]:
-        """How many sockets came, by the first line of the answer."""
+        """Run for the time that was asked; return how many sockets came, by the first line of the answer."""
         self._diary.began = time.monotonic()
         until = self._diary.began + self._seconds
         tokens = tuple(person.token for person in town.people)
@@ -108,7 +110,7 @@ class _Week:
         return came
 
     async def _until(self, until: float, town: Town) -> None:
-        """Take samples and strike in turn, so that no sample is of a server that is not there."""
+        """Take samples and cause incidents in turn, so that no sample is of a server that is away."""
         last_start = self._diary.began + LAST_START * self._seconds
         sample_every = 0.5 if self._lab.smoke else SAMPLE_EVERY
         strike_every = 0.4 if self._lab.smoke else STRIKE_EVERY
@@ -205,7 +207,7 @@ class _Week:
             self._chance.choice(self._server_now.fork_server().children()).send_signal(signal.SIGKILL)
 
     async def _fill_disk(self) -> None:
-        """Leave less than the floor free, for a moment."""
+        """Leave less than the floor free on the disk, for a moment."""
         ballast = self._folder / "ballast"
         size = shutil.disk_usage(self._folder).free - self._floor + (64 << 20)
         if self._floor <= 0 or not 0 < size < 3 * ROOM:
@@ -217,7 +219,7 @@ class _Week:
         ballast.unlink()
 
     async def _let_all_end(self, town: Town) -> None:
-        """Let every task that was accepted end, also after a kill."""
+        """Let every accepted task end, also after a kill."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE * 3):
                 while True:
@@ -257,7 +259,7 @@ class _Week:
         return middle(outcome.latencies) * 1e3
 
     def _faults(self) -> int:
-        """How many complaints the log has besides the one for each fork server that was killed here."""
+        """Return how many complaints the log has, less one for each fork server that was killed here."""
         killed = sum(_is_of_a_killed_fork_server(text) for text in self._complaints)
         return len(self._complaints) - min(killed, self._strikes.get("kill fork server", 0))
 

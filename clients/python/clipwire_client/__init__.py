@@ -60,7 +60,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for, when it is: who wants the types alone need not wait for aiohttp."""
+    """Import a name when it is first used: a program that needs only the types does not wait for aiohttp."""
     if name in __all__:
         for module in ("wishes", "errors", "models", "subscriptions", "client"):
             found = vars(import_module(f"clipwire_client.{module}"))

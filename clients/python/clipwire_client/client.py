@@ -1,7 +1,7 @@
-"""The client: one method for each thing that the service does, and three that tell a story over time.
+"""The client has one method for each thing that the service does, and three that follow something over time.
 
 `follow` and `follow_all` outlast restarts of the service and networks that fail for a while; `download` goes
-on where a transfer broke. None of them gives up before nothing has come for `patience` seconds.
+on where a transfer broke. Each of them gives up only after `patience` seconds in which nothing has come.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ from clipwire_client.subscriptions import Subscriptions
 from clipwire_client.transfer import save_file
 from clipwire_client.wishes import Wishes
 
-ANSWER_WITHIN = 60.0  # seconds
+ANSWER_WITHIN = 60.0  # seconds that the service may take for an answer
 HEARTBEAT = 20.0  # seconds between pings: a server that has vanished does not close its sockets
-LASTING = 5.0  # seconds of a socket without news; one that ends sooner, again and again, is of no use
-POLL_EVERY = 2.0  # seconds, where no long poll is possible
+LASTING = 5.0  # seconds: a socket that ends earlier without news, again and again, is given up for polls
+POLL_EVERY = 2.0  # seconds between polls, if no long poll is possible
 LONG_POLL = 30  # seconds that the service holds a request until something changes
-MAX_ANSWER = 32 << 20  # bytes: no answer of the service is so long
+MAX_ANSWER = 32 << 20  # bytes of an answer, more than the service ever sends
 MAX_MESSAGE = 4 << 20
-FIRST_PATIENCE = 1.0  # seconds with one that has never answered, and may be no Clipwire
+FIRST_PATIENCE = 1.0  # seconds of tries with an address that has never answered: it may be no Clipwire
 _Model = TypeVar("_Model", bound=BaseModel)
 Progress = Callable[[int, int | None], None]
 """Told of bytes that are saved, and of all that there are, where that is known."""
@@ -63,13 +63,13 @@ class Client:
     ) -> None:
         """`language` is that of messages (`en`, `zh`); `ssl` trusts other certificates than the system does.
 
-        Over plain HTTP a token, or the password of `url`, is sent to this machine and to private addresses
-        alone, unless `insecure`; to another one each method raises `UnencryptedSecret`.
+        Over plain HTTP, a token or the password of `url` is sent only to this machine and to private
+        addresses, unless `insecure`; for a public address each method raises `UnencryptedSecret`.
 
-        `troubled` is told, while `patience` lasts, why something is tried again, or that nothing comes.
+        `troubled` is called with the reason of each new try, or when nothing comes, while `patience` lasts.
         `heartbeat` are seconds between pings; one and a half times later a vanished server is noticed.
 
-        Raises `ValueError` if `url` is none of http or https.
+        Raises `ValueError` if `url` is neither http nor https.
         """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -108,8 +108,8 @@ class Client:
     async def submit(self, url: str, *, idempotency_key: str | None = None, **wishes: Unpack[Wishes]) -> Task:
         """Ask for the video at `url`; return the task, which by then is stored and survives whatever happens.
 
-        A connection that breaks before the answer has come is made again: by the key, which is made up if
-        none is given, the service knows that it is the same request.
+        If the connection breaks before the answer, the request is repeated. Its idempotency key, which is
+        made up if none is given, tells the service that it is the same request.
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         body = {"url": url, **wishes}
@@ -119,7 +119,7 @@ class Client:
             try:
                 return await self._ask(Task, "POST", "/api/process", json=body, headers=headers)
             except ServerUnreachable as error:
-                lasted = time.monotonic() - began  # long, if whoever listens there does not answer
+                lasted = time.monotonic() - began  # a listener that does not answer takes long to fail
                 if not self._has_answered and (error.refused or lasted > FIRST_PATIENCE):
                     raise
                 await backoff.after(error)
@@ -140,12 +140,12 @@ class Client:
         return await self._act(task_id, "retry")
 
     async def place(self, task_id: str, library: Mapping[str, object] | None = None) -> Task:
-        """Put what it has fetched into the library: where `library` says, or as it was asked for."""
+        """Put the files of a task into the library: where `library` says, or as the request said."""
         path = f"/api/tasks/{quote(task_id, safe='')}/place"
         return await self._ask(Task, "POST", path, json={"library": library} if library else {})
 
     async def start(self, task_id: str) -> Task:
-        """Begin a task that waits, beyond all limits."""
+        """Begin a waiting task at once, beyond all limits."""
         return await self._act(task_id, "start")
 
     async def finish(self, task_id: str) -> Task:
@@ -160,7 +160,9 @@ class Client:
         return await self._ask(Task, "POST", f"/api/tasks/{quote(task_id, safe='')}/{action}")
 
     async def me(self) -> dict[str, Any]:
-        """Who one is, as `GET /api/me` tells it: `name`, which an admin may lack, `role`, `way` and more."""
+        """Return who the client is logged in as, from `GET /api/me`: `name`, which an admin may lack, `role`,
+        `way` and more.
+        """
         return await self._ask_object("GET", "/api/me")
 
     # --- many tasks ---
@@ -168,11 +170,11 @@ class Client:
     async def tasks(
         self, *, limit: int | None = None, **filters: str | Sequence[str] | None
     ) -> AsyncIterator[Task]:
-        """All tasks that `filters` let through, at most `limit`, newest first.
+        """Yield the tasks that match `filters`, at most `limit`, newest first.
 
         The filters are those of `GET /api/tasks`: `status`, `stage`, `q`, `playlist_id`, `folded`, `owner`,
-        `sort`, `ids`, `shared_by`; None is no filter. An empty list lets nothing through, and an empty text
-        is refused but as `q`.
+        `sort`, `ids`, `shared_by`; None is no filter. An empty list matches nothing, and an empty text is
+        refused except for `q`.
         """
         named = {name: value for name, value in filters.items() if value is not None}
         if any(not value and not isinstance(value, str) for value in named.values()):
@@ -197,9 +199,11 @@ class Client:
     # --- what comes over time ---
 
     async def follow(self, task_id: str) -> AsyncIterator[Task]:
-        """The task as it is, then each newer status, until it has ended; never an older one after a newer.
+        """Yield the task as it is, then each newer status, until it has ended; never an older one after a
+        newer.
 
-        Over a WebSocket; where a proxy lets none through, by long polls. It goes on after a lost connection.
+        The statuses come over a WebSocket or, if a proxy lets none through, by long polls. After a lost
+        connection, this connects again.
         """
         revision, backoff, by_socket = 0, RetryBackoff(self.patience, self._tell_trouble), True
         while True:
@@ -214,14 +218,15 @@ class Client:
                         if task.is_final:
                             return
             except _NoSocket:
-                by_socket = False  # what is refused to everybody, like a wrong id, a poll is refused as well
+                # A request that is refused in any form, such as a wrong id, is refused as a poll, too.
+                by_socket = False
             except ClipwireError as error:
                 if not self._may_pass(error):
                     raise
                 await backoff.after(error)
 
     async def _statuses_by_socket(self, task_id: str, backoff: RetryBackoff) -> AsyncGenerator[Task, None]:
-        """Yield what one socket sends; when it is closed, pause before the next one."""
+        """Yield the statuses that one socket sends; when it is closed, pause before the next socket."""
         since = float("inf")  # when the first message came
         try:
             async with aclosing(self._messages(f"/ws/{quote(task_id, safe='')}")) as messages:
@@ -231,7 +236,7 @@ class Client:
         finally:
             if time.monotonic() - since > LASTING:
                 backoff.reset()
-        # The service goes away; or the task was deleted, as the next try will tell.
+        # The service has stopped, or the task was deleted: the next try will tell.
         await backoff.after(ServerUnreachable(f"{self.url} has closed the connection"))
 
     async def _statuses_by_polls(self, task_id: str, backoff: RetryBackoff) -> AsyncGenerator[Task, None]:
@@ -241,15 +246,16 @@ class Client:
             backoff.reset()
             if task:
                 yield task
-            if etag is None:  # some proxy drops it, so that the service cannot wait with its answer
+            # Without the ETag, which some proxy drops, the service cannot hold the next request.
+            if etag is None:
                 await asyncio.sleep(POLL_EVERY)
 
     async def follow_all(self) -> AsyncIterator[Task | Removed]:
-        """The newest status of every task that changes from now on, and each task that is removed.
+        """Yield the newest status of every task that changes from now on, and each task that is removed.
 
-        After a lost connection first comes what changed meanwhile, as far as that can be told.
+        After a lost connection, first yield what changed meanwhile, as far as the service can tell.
         """
-        # Of tasks that run, and of those that have ended while the connection was lost.
+        # The last revision of running tasks, and of tasks that have ended while the connection was lost.
         revisions: dict[str, int] = {}
         running: set[str] = set()
         newest = -1
@@ -266,7 +272,7 @@ class Client:
                         told: list[Task | Removed] = []
                         if text:
                             told = [self._read_feed(text)]
-                        elif newest < 0:  # connected for the first time: from here on the feed is whole
+                        elif newest < 0:  # the first connection: from here on no change is missed
                             newest = max([0, *[task.number async for task in self.tasks(limit=1)]])
                         elif missed:
                             told = await self._missed(running, newest)
@@ -279,7 +285,8 @@ class Client:
                                 revisions[each.task_id] = each.revision
                                 newest = max(newest, each.number)
                                 (running.discard if each.is_final else running.add)(each.task_id)
-                                # After this the feed has nothing older; after what a list says, it may.
+                                # After a final status the feed sends nothing older; after a final status from
+                                # a list it may.
                                 if each.is_final and text:
                                     del revisions[each.task_id]
                                 yield each
@@ -287,7 +294,7 @@ class Client:
             except _NoSocket as refused:
                 await self._ask_object(
                     "GET", "/api/tasks", params={"limit": "1"}
-                )  # raises what everybody gets
+                )  # raises the error of this request, such as a wrong token
                 raise NotClipwire("it has no WebSocket for all tasks", refused.status) from None
             except ClipwireError as failed:
                 if not self._may_pass(failed):
@@ -298,7 +305,7 @@ class Client:
             await backoff.after(error)
 
     async def _missed(self, running: set[str], newest: int) -> list[Task | Removed]:
-        """What has become of the tasks that were running, and tasks newer than number `newest`."""
+        """Return the present state of tasks that were running, and all tasks newer than number `newest`."""
         found: list[Task | Removed] = []
         for start in range(0, len(known := sorted(running)), 200):
             asked = known[start : start + 200]
@@ -324,9 +331,9 @@ class Client:
         """Save one file of a task at `path`, or in the folder `path` under its title; return where it is.
 
         `kind` is a key of `task.files`; the default is the video, else the first. The file gets its name only
-        once it is whole and has the `sha256` that the service says. What came of a broken transfer stays
-        beside it, as `*.part`, and the next call goes on from there. In a folder no file is ever replaced: of
-        equal names the later gets a number. Else `overwrite` says whether one may be. Raises
+        once it is whole and has the `sha256` that the service says. A broken transfer leaves a `*.part`
+        beside it, and the next call goes on from there. In a folder no file is ever replaced: the later of
+        two equal names gets a number. Otherwise `overwrite` says whether a file may be replaced. Raises
         `TransferFailed`.
         """
         if isinstance(task, str):
@@ -370,7 +377,7 @@ class Client:
         return _object(body) or self._is_another(HTTPStatus.OK, "something else than an object")
 
     async def _changed(self, task_id: str, etag: str | None) -> tuple[Task | None, str | None]:
-        """A long poll: the status once it is another than that of `etag`, or None after a while."""
+        """Return the status once it differs from that of `etag`, by a long poll; None after a while."""
         status, headers, body = await self._request(
             "GET",
             f"/api/status/{quote(task_id, safe='')}",
@@ -384,7 +391,9 @@ class Client:
     async def _request(
         self, method: str, path: str, **arguments: Any
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and body of an answer; raises `ClipwireError` for one that refuses."""
+        """Send a request; return status, headers and body of the answer. Raises `ClipwireError` if the
+        service refuses.
+        """
         silence = SilenceTimer(self._troubled and self._tell_trouble, self.url)
         try:
             # A long poll is silent until something changes.
@@ -405,10 +414,7 @@ class Client:
         return response.status, response.headers, bytes(body)
 
     async def _messages(self, path: str, *, connected: bool = False) -> AsyncGenerator[str, None]:
-        """The texts of a WebSocket until it is closed; with `connected` the first is an empty one.
-
-        Raises `_NoSocket` if there is none.
-        """
+        """Yield the texts of a WebSocket until it is closed; with `connected` the first text is empty."""
         try:
             async with self._session.ws_connect(
                 self.url + path, heartbeat=self._heartbeat, max_msg_size=MAX_MESSAGE
@@ -426,12 +432,14 @@ class Client:
             raise self._unreachable(error) from error
 
     def _may_pass(self, error: ClipwireError) -> bool:
-        """Whether to try again: the service has answered before, and is away, or busy, only now."""
+        """Return whether a repeated request may succeed: the service has answered before, and is only away or
+        busy now.
+        """
         passing = isinstance(error, ServerUnreachable) or error.status in PASSING
         return passing and self._has_answered
 
     def _tell_trouble(self, error: ClipwireError) -> None:
-        """Not of a first try, which soon ends with this error."""
+        """Call `troubled`, but not for the first request of a client, which soon fails with this error."""
         if self._troubled and self._has_answered:
             self._troubled(error)
 
@@ -444,7 +452,7 @@ class Client:
         return NotClipwire(f"HTTP {status}, {what}", status)
 
     def _refusal_of(self, problem: Mapping[str, Any]) -> ClipwireError:
-        """That of one of many."""
+        """Return the error of one of many results."""
         status = problem.get("status")
         status = status if isinstance(status, int) else 0
         return _problem(problem, status) or NotClipwire("what is no problem", status)
@@ -488,7 +496,9 @@ class _NoSocket(Exception):
 
 
 def _reason(error: OSError) -> str | None:
-    """Why there is no connection, in the system's words; None if each address has a reason of its own."""
+    """Return why there is no connection, in the system's words; None if each address has a reason of its
+    own.
+    """
     if isinstance(error, socket.gaierror):
         return error.strerror
     return os.strerror(error.errno) if error.errno else None

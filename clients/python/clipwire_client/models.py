@@ -1,4 +1,4 @@
-"""What the service tells, as frozen models. Fields that a newer service adds are kept."""
+"""The payloads of the service, as frozen models. Fields that a newer service adds are kept."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -12,7 +12,9 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     def __getitem__(self, name: str) -> Any:
-        """`task["stage"]`, for those who know the payload; raises `KeyError` for what was not sent."""
+        """Return a field as `task["stage"]`, for those who know the payload; raise `KeyError` if it was not
+        sent.
+        """
         if name not in self.model_fields_set:
             raise KeyError(name)
         return getattr(self, name)
@@ -36,7 +38,7 @@ class VideoInfo(_Answer):
     extractor_key: str | None = None
     channel: str | None = None
     channel_id: str | None = None
-    published_at: str | None = None  # a moment in UTC, or a day alone
+    published_at: str | None = None  # a time in UTC, or only a day
 
 
 class FileInfo(_Answer):
@@ -57,12 +59,12 @@ class Entries(_Answer):
 class LibraryPlace(_Answer):
     state: str  # "waiting" or "placed"
     reason: str | None = None  # "away", "full", "blocked" or "files_gone"
-    path: str | None = None  # what blocks
+    path: str | None = None  # the path of the file that is in the way
     paths: list[str] = []
 
 
 class Task(_Answer):
-    """One status of one task: of two, that with the higher `revision` is the newer one."""
+    """One status of one task: of two statuses, the one with the higher `revision` is newer."""
 
     task_id: str
     status: Literal["processing", "completed", "error"]
@@ -103,7 +105,7 @@ class Task(_Answer):
 
     @property
     def raw(self) -> str:
-        """The payload as it came, in one line of JSON."""
+        """Return the payload as it came, in one line of JSON."""
         return self._raw
 
     def came_as(self, text: str | bytes) -> None:
@@ -111,19 +113,19 @@ class Task(_Answer):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more comes, unless somebody retries the task."""
+        """Return whether this status is the last, unless somebody retries the task."""
         return self.status != "processing"
 
     @property
     def title(self) -> str:
-        """What to call it: its title once known, else its link."""
+        """Return the title, or the link as long as no title is known."""
         return self.video_info.title or self.url
 
 
 class Filters(_Answer):
-    """Which entries of a subscription are wanted."""
+    """The filters of a subscription, which say what entries are wanted."""
 
-    title: str | None = None  # a regular expression that is found in the title
+    title: str | None = None  # a regular expression that matches somewhere in the title
     not_title: str | None = None
     min_duration: int | None = None  # seconds
     max_duration: int | None = None
@@ -135,7 +137,7 @@ class Filters(_Answer):
 
 
 class Keep(_Answer):
-    """What is kept of what was fetched: for some days, or the newest."""
+    """The retention of a subscription: fetched files are kept for some days, or only the newest."""
 
     days: int | None = None
     last: int | None = None
@@ -151,7 +153,7 @@ class LibrarySettings(_Answer):
 
 
 class FeedAddress(_Answer):
-    """The podcast feed of a subscription. Whoever has the `url` needs no token."""
+    """The podcast feed of a subscription. Its `url` has a secret, so no token is needed."""
 
     name: str
     category: str | None = None
@@ -210,7 +212,7 @@ class Item(_Answer):
     title: str | None = None
     duration: int | None = None  # seconds
     uploader: str | None = None
-    published_at: str | None = None  # a moment in UTC, or a day alone
+    published_at: str | None = None  # a time in UTC, or only a day
     state: str  # "known", "skipped", "waiting", "queued", "fetched", "failed" or "expired"
     reason: str | None = None
     not_before: datetime | None = None
@@ -223,7 +225,7 @@ class Item(_Answer):
 
 
 class Removed(_Answer):
-    """An event of the feed of all tasks: there is no such task any more."""
+    """An event of the feed of all tasks: the task was removed."""
 
     task_id: str
     removed: Literal[True]

@@ -1,4 +1,4 @@
-"""How long to try again, and how often."""
+"""How long and how often a failed request is repeated."""
 
 import asyncio
 import random
@@ -7,9 +7,9 @@ from typing import Self
 
 from clipwire_client.errors import ClipwireError, ServerUnreachable
 
-SILENT_AFTER = 8.0  # seconds without a byte of what has been asked for
+SILENT_AFTER = 8.0  # seconds without a byte after which a transfer counts as silent
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries
-# What a proxy, or a service that starts or stops, answers for a while.
+# Statuses that a proxy, or a service that starts or stops, answers for a while.
 PASSING = frozenset((429, 502, 503, 504))
 
 
@@ -26,7 +26,7 @@ class SilenceTimer:
         self._timer: asyncio.TimerHandle | None = None
 
     def restart(self) -> None:
-        """Count the seconds anew: a byte has come."""
+        """Count the seconds from zero: a byte has come."""
         self.end()
         if self._troubled:
             error = ServerUnreachable(f"no answer from {self._url} for {SILENT_AFTER:.0f} s")
@@ -53,7 +53,7 @@ class RetryBackoff:
         self.reset()
 
     def reset(self) -> None:
-        """Begin again with the shortest pause, because something has come."""
+        """Start again with the shortest pause, because something has come."""
         self._pause, self._until = FIRST_PAUSE, float("inf")
 
     async def after(self, error: ClipwireError) -> None:
@@ -63,7 +63,7 @@ class RetryBackoff:
         if now >= self._until:
             raise error
         self._troubled(error)
-        # At random, lest all clients come at the same moment to a service that is back.
+        # Random pauses, so that not all clients come at the same moment when the service is back.
         pause = max(self._pause * random.uniform(0.7, 1.3), min(error.retry_after or 0, LONGEST_PAUSE))  # noqa: S311
         await asyncio.sleep(min(pause, self._until - now))
         self._pause = min(self._pause * 2, LONGEST_PAUSE)

@@ -16,7 +16,7 @@ _PRIVATE = tuple(
         (
             "0.0.0.0/32",  # this host
             "10.0.0.0/8",
-            "100.64.0.0/10",  # of providers, and of Tailscale
+            "100.64.0.0/10",  # of internet providers, and of Tailscale
             "127.0.0.0/8",
             "169.254.0.0/16",  # link-local
             "172.16.0.0/12",
@@ -32,8 +32,8 @@ _PRIVATE = tuple(
 class PrivateResolver(AbstractResolver):
     """Resolves the host of `url` to its private addresses alone, and other hosts as usual.
 
-    Other hosts are those of redirects, for instance to a bucket: the secret is not sent to them. What is
-    resolved here is what is connected to, so that an answer which changes in between opens no hole.
+    Other hosts are those of redirects, for instance to a bucket: the secret is not sent to them. The client
+    connects to the addresses that were resolved here, so an answer that changes in between does no harm.
     """
 
     def __init__(self, url: str) -> None:
@@ -43,9 +43,12 @@ class PrivateResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Raises `UnencryptedSecret` if all addresses are public, `OSError` if there are none."""
+        """Resolve `host`; raise `UnencryptedSecret` if all its addresses are public, `OSError` if it has
+        none.
+        """
         found = await self._resolver.resolve(host, port, family)
-        # A name that is spelt in another way than it is resolved cannot be told from others: then all count.
+        # If the host of `url` has an unusual spelling, no name can be told apart from it: then all names are
+        # treated like it.
         if re.fullmatch(r"[a-z0-9._-]+", self._host) and host.rstrip(".") != self._host:
             return found
         private = [each for each in found if _is_private(ip_address(each["host"]))]
@@ -58,12 +61,12 @@ class PrivateResolver(AbstractResolver):
 
 
 def refuse_public(url: str) -> None:
-    """Raise `UnencryptedSecret` if the host of `url` is an address, which nobody resolves, and public."""
+    """Raise `UnencryptedSecret` if the host of `url` is a public address, for which no resolver is asked."""
     host = _host_of(url)
     try:
         is_public = not _is_private(ip_address(host))
     except ValueError:
-        is_public = host.replace(".", "").isdecimal()  # `134744072` is 8.8.8.8
+        is_public = host.replace(".", "").isdecimal()  # a number is an address, too: `134744072` is 8.8.8.8
     if is_public:
         raise UnencryptedSecret(f"{host} is no private address")
 

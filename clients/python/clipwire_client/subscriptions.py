@@ -21,7 +21,7 @@ from clipwire_client.models import Item, Subscription
 from clipwire_client.wishes import SubscriptionWishes
 
 LONG_POLL = 30  # seconds that the service holds a request until something changes
-POLL_EVERY = 2.0  # seconds, where no long poll is possible
+POLL_EVERY = 2.0  # seconds between polls, if no long poll is possible
 NOT_MODIFIED = 304
 _PATH = "/api/subscriptions"
 _Model = TypeVar("_Model", Subscription, Item)
@@ -40,14 +40,14 @@ class _Reads(Protocol):
 
 
 class Imported(NamedTuple):
-    """What became of one line of an OPML file: a subscription, or why there is none."""
+    """The result of one line of an OPML file: a subscription, or the reason why there is none."""
 
     url: str
     outcome: Subscription | ClipwireError
 
 
 class Subscriptions:
-    """What `Client.subscriptions` is. Each method raises `ClipwireError` for what the service refuses."""
+    """The methods of `Client.subscriptions`. Each raises `ClipwireError` if the service refuses."""
 
     def __init__(
         self, request: _Requests, read: _Reads, refusal: Callable[[Mapping[str, Any]], ClipwireError]
@@ -57,9 +57,10 @@ class Subscriptions:
         self._refusal = refusal
 
     async def add(self, url: str, **wishes: Unpack[SubscriptionWishes]) -> Subscription:
-        """Subscribe to what is at `url`; it is stored when this returns, and nothing was fetched.
+        """Subscribe to the source at `url`; the subscription is stored when this returns, and nothing was
+        fetched yet.
 
-        The code of the error is `subscribed` if there is one with the same wishes.
+        The error's code is `subscribed` if there is one with the same request.
         """
         return await self._ask("POST", _PATH, json={"url": url, **wishes})
 
@@ -73,20 +74,22 @@ class Subscriptions:
         sort: Literal["name", "newest", "trouble"] | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[Subscription]:
-        """All of them, or those in which `q` is found, the newest first unless `sort` says otherwise."""
+        """Yield all subscriptions, or those in which `q` is found, the newest first unless `sort` says
+        otherwise.
+        """
         async for each in self._pages(_PATH, "subscriptions", Subscription, {"q": q, "sort": sort}, limit):
             yield each
 
     async def change(self, subscription_id: str, **wishes: Unpack[SubscriptionWishes]) -> Subscription:
-        """Change settings: None brings one back to its default, or to that of its profile."""
+        """Change settings: None sets one back to its default, or to that of its profile."""
         return await self._ask("PATCH", _path_of(subscription_id), json=wishes)
 
     async def check(self, subscription_id: str) -> Subscription:
-        """Have it checked as soon as possible."""
+        """Have the subscription checked as soon as possible."""
         return await self._ask("POST", f"{_path_of(subscription_id)}/check")
 
     async def delete(self, subscription_id: str, *, files: Literal["keep", "delete"] = "keep") -> None:
-        """End it; `files` says what becomes of what it has fetched."""
+        """End a subscription; `files` says what happens to its files."""
         await self._request("DELETE", _path_of(subscription_id), params={"files": files})
 
     async def act(
@@ -97,9 +100,9 @@ class Subscriptions:
         stage: str | None = None,
         profile: str | None = None,
     ) -> list[Subscription | ClipwireError | None]:
-        """Act on those with these `ids`, or on all in a `stage`, of which one call takes up to 500.
+        """Act on the subscriptions with these `ids`, or on all in a `stage`, up to 500 in one call.
 
-        `profile` is what they get by the action of that name. None among the results: it is gone.
+        `profile` is the name for the action `profile`. A result is None if the subscription is gone.
         """
         value = {"action": action, "ids": ids, "stage": stage, "profile": profile}
         body = {name: value for name, value in value.items() if value is not None}
@@ -107,7 +110,7 @@ class Subscriptions:
         return [self._outcome(Subscription, "subscription", one) for one in _list(answer, "results")]
 
     async def follow(self, subscription_id: str) -> AsyncIterator[Subscription]:
-        """The subscription as it is, then as it is after each change, until it is deleted."""
+        """Yield the subscription as it is, then after each change, until it is deleted."""
         etag: str | None = None
         while True:
             status, headers, body = await self._request(
@@ -120,7 +123,7 @@ class Subscriptions:
             if status != NOT_MODIFIED:
                 yield self._read(Subscription, body)
             etag = headers.get("ETag", etag)
-            if etag is None:  # some proxy drops it
+            if etag is None:  # some proxy drops the ETag
                 await asyncio.sleep(POLL_EVERY)
 
     # --- entries ---
@@ -134,7 +137,9 @@ class Subscriptions:
         sort: Literal["name", "newest", "trouble"] | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[Item]:
-        """Its entries, or those in a `state`, the newest first unless `sort` says otherwise."""
+        """Yield the entries of a subscription, or those in a `state`, the newest first unless `sort` says
+        otherwise.
+        """
         query = {"state": state, "q": q, "sort": sort}
         async for each in self._pages(f"{_path_of(subscription_id)}/items", "items", Item, query, limit):
             yield each
@@ -147,7 +152,7 @@ class Subscriptions:
         *,
         state: str | None = None,
     ) -> list[Item | ClipwireError]:
-        """Act on those with these `keys`, or on all in a `state`, of which one call takes up to 500."""
+        """Act on the entries with these `keys`, or on all in a `state`, up to 500 in one call."""
         body = {"action": action, **({"keys": list(keys)} if keys is not None else {"state": state})}
         answer = await self._object("POST", f"{_path_of(subscription_id)}/items/actions", json=body)
         outcomes = [self._outcome(Item, "item", one) for one in _list(answer, "results")]
@@ -156,12 +161,12 @@ class Subscriptions:
     # --- OPML ---
 
     async def export_opml(self) -> bytes:
-        """All of them with their settings, for another Clipwire, or for a feed reader."""
+        """Return all subscriptions with their settings as OPML, for another Clipwire or a feed reader."""
         _, _, body = await self._request("GET", f"{_PATH}.opml")
         return body
 
     async def import_opml(self, opml: bytes) -> list[Imported]:
-        """Subscribe to what an OPML file names; what is there already is refused as `subscribed`."""
+        """Subscribe to all links in an OPML file; a link with a subscription is refused as `subscribed`."""
         headers = {"Content-Type": "text/x-opml"}
         answer = await self._object("POST", f"{_PATH}.opml", data=opml, headers=headers)
         results = list[Imported]()

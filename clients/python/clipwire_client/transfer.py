@@ -1,7 +1,8 @@
-"""Saves one file: whole, with the right content, and never half of one under its own name.
+"""Saves one file: only a whole file with the right content gets its own name.
 
-Until then it is `<name of the link>.part` beside its place. The name of a link is given once, so what is
-found under it is of this very file, and the transfer goes on from there, also in another process.
+Until then it is `<name of the link>.part` beside its place. A link's name is never used for two files, so a
+`.part` under this name belongs to the same file, and the transfer goes on from there, also in another
+process.
 """
 
 import asyncio
@@ -23,16 +24,16 @@ import aiohttp
 from clipwire_client.errors import ClipwireError, ServerUnreachable, TransferFailed
 from clipwire_client.patience import PASSING, RetryBackoff, SilenceTimer
 
-BLOCK = 1 << 18  # bytes that are written at once, by a thread
+BLOCK = 1 << 18  # bytes that a thread writes at a time
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
-MAX_PROBLEM = 1 << 20  # bytes
-LONGEST_NAME = 255  # bytes, on all common file systems
+MAX_PROBLEM = 1 << 20  # bytes that are read of the answer to a refused request
+LONGEST_NAME = 255  # bytes of a name on all common file systems
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _SUFFIXES = re.compile(r"(\.[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*)?\.(srt|vtt)|\.[A-Za-z0-9]{1,8}")
-_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows does not have this flag
 try:
     import fcntl
-except ImportError:  # Windows
+except ImportError:  # Windows has no `fcntl`
     fcntl = None  # type: ignore[assignment]
 
 
@@ -50,14 +51,14 @@ async def save_file(
     silence: SilenceTimer,
     refusal: Callable[[int, Mapping[str, str], bytes], ClipwireError],
 ) -> Path:
-    """See `Client.download`; `refusal` makes an error of an answer that is not the file."""
+    """Save a file as `Client.download` says. `refusal` makes an error of an answer that is not the file."""
     into_folder = into_folder or await asyncio.to_thread(path.is_dir)
     folder = path if into_folder else path.parent
     if not into_folder and not overwrite and await asyncio.to_thread(os.path.lexists, path):
         raise TransferFailed(f"{path} is there already", "file_exists")
     link = PurePosixPath(unquote(urlsplit(url).path)).name
     title, etag = link, ""
-    # Without a checksum nothing would tell that what an earlier call has left is of another content.
+    # Bytes of an earlier call are kept only with a checksum: without one they might be of another content.
     with await asyncio.to_thread(_Part, folder, link, keep=sha256 is not None) as part:
         is_resumed = part.size > 0
         while True:
@@ -87,7 +88,8 @@ async def save_file(
                     if not is_resumed:
                         await asyncio.to_thread(part.begin_anew)
                         raise TransferFailed(f"{title} did not come as the service has it", "wrong_sha256")
-                    is_resumed = False  # what was there already may be to blame: once more, all of it
+                    # The fault may be in the bytes of an earlier call: fetch all of it once more.
+                    is_resumed = False
                     await asyncio.to_thread(part.begin_anew)
                     part.most = 0
                 error = TransferFailed(f"the transfer of {title} ended after {part.size} of {size} bytes")
@@ -113,20 +115,21 @@ async def _receive(
     backoff: RetryBackoff,
     silence: SilenceTimer,
 ) -> int | None:
-    """Write what comes; return how large the whole file is, as far as anybody says."""
+    """Write what comes; return the size of the whole file, or None if nobody says it."""
     found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
     whole = found[3] if found else answer.headers.get("Content-Length", "")
     if size is None and whole.isdecimal():
         size = int(whole)
     if answer.status != HTTPStatus.PARTIAL_CONTENT:
         await asyncio.to_thread(part.begin_anew)
-    elif not found or int(found[1]) != part.size:  # what some proxy made of it
+    elif not found or int(found[1]) != part.size:  # a proxy has changed the range
         await asyncio.to_thread(part.begin_anew)
         return size
     async for block in answer.content.iter_chunked(BLOCK):
         silence.restart()
         await asyncio.to_thread(part.write, block)
-        if part.size > part.most:  # a page in place of the file, again and again, is no progress
+        # Only more bytes than ever are progress: a page in place of the file may come again and again.
+        if part.size > part.most:
             part.most = part.size
             backoff.reset()
         if progress:
@@ -137,7 +140,7 @@ async def _receive(
 class _Part:
     """The growing file, locked, with the checksum of what it holds. All methods touch the disk.
 
-    `most` is how much of the file has ever come, however often it was begun anew.
+    `most` is the largest number of bytes that it ever had, however often it was begun anew.
     """
 
     def __init__(self, folder: Path, link: str, *, keep: bool) -> None:
@@ -159,9 +162,10 @@ class _Part:
             self.most = self.size
 
     def _opens(self) -> bool:
-        """Whether what lies at `path` is a partial file of ours, and no way to another file: whoever else may
-        write to the folder could have planted a link there. A second name of the file, a pipe and the like
-        are none of ours either.
+        """Open the partial file; return whether it is one of ours.
+
+        Others who may write to the folder could have planted a link to another file there. A file with a
+        second name, a pipe and the like are not ours either.
         """
         try:
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
@@ -171,7 +175,7 @@ class _Part:
                 errno.EMLINK,
                 errno.EISDIR,
                 errno.ENXIO,
-            ):  # EMLINK: FreeBSD's ELOOP
+            ):  # FreeBSD raises EMLINK for a link, not ELOOP
                 return False
             raise
         found = os.fstat(self._descriptor)
@@ -181,7 +185,7 @@ class _Part:
         return False
 
     def _locks(self) -> bool:
-        """Whether no other process saves the same file here at this moment."""
+        """Lock the file; return whether no other process is saving the same file here."""
         if fcntl is None:
             return True
         try:
@@ -191,7 +195,7 @@ class _Part:
             return False
         except OSError:  # a file system without locks
             return True
-        # Whoever held it may just have given it its name, or removed it.
+        # The process that held the lock may have renamed or removed the file just now.
         with suppress(FileNotFoundError):
             if os.path.samestat(self.path.lstat(), os.fstat(self._descriptor)):
                 return True
@@ -226,7 +230,7 @@ class _Part:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self.size:
-            self.remove()  # nothing came that would be worth going on from
+            self.remove()  # an empty file is of no use for the next call
         os.close(self._descriptor)
 
 
@@ -250,7 +254,7 @@ def _publish(part: _Part, path: Path, name: str, into_folder: bool, overwrite: b
 
 
 def _move_to_free(source: Path, target: Path) -> None:
-    """Raises `FileExistsError`; never replaces a file, not even one that came this moment."""
+    """Rename the file; raise `FileExistsError` if the name is taken, even by a file that came this moment."""
     try:
         target.hardlink_to(source)
     except FileExistsError:
@@ -263,8 +267,8 @@ def _move_to_free(source: Path, target: Path) -> None:
 
 
 def _file_name(title: str, link: str) -> str:
-    """A name for this folder, whatever the server says: no path, nothing that a terminal obeys, and only what
-    names have here: a locale may know few letters.
+    """Return a name for this folder, whatever the server says: no path, no control characters of a terminal,
+    and only letters that names can have here, since a locale may know few.
     """
     name = "".join(
         letter if letter.isprintable() and letter not in "/\\\0" and _is_of_names(letter) else "_"
@@ -282,7 +286,9 @@ def _is_of_names(letter: str) -> bool:
 
 
 def _numbered(name: str, number: int) -> str:
-    """`Title (2).mp4`, `Title (2).en.srt`; shortened to what file systems take."""
+    """Return a numbered name, such as `Title (2).mp4` or `Title (2).en.srt`, shortened to what file systems
+    take.
+    """
     found = None
     for start in range(len(name)):
         if name[start] == "." and start and (found := _SUFFIXES.fullmatch(name, start)):

@@ -95,7 +95,9 @@ class LastWish(TypedDict):
 
 
 class SubscriptionWishes(TypedDict, total=False):
-    """A change with None brings a setting back to its default, or to that of its profile."""
+    """The settings of a subscription. In a change, None sets one back to its default, or to that of its
+    profile.
+    """
 
     name: str | None
     enabled: bool | None

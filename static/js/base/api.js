@@ -69,7 +69,7 @@ export class Problem extends Error {
 const PATIENCE_MS = 20_000
 /** The whole answer must have arrived within this time. */
 const WHOLE_MS = 60_000
-/** The statuses with which a proxy answers if it cannot reach the server. */
+/** The statuses with which a proxy answers when it cannot reach the server. */
 const OF_PROXY = [502, 503, 504]
 /** How many connections a browser has to one server, and how long an answer over one of them may take. */
 const LINES = 6
@@ -104,7 +104,8 @@ export class Api extends EventTarget {
     for (const [name, value] of Object.entries({ ...query, lang: this.#i18n.language })) {
       if (value !== undefined && value !== "") url.searchParams.set(name, String(value))
     }
-    url.search = url.search.replaceAll("%2C", ",") // shorter, so that 200 ids fit into the request line
+    // %2C as a plain comma: 200 ids must fit into the request line.
+    url.search = url.search.replaceAll("%2C", ",")
     return url
   }
 
@@ -150,7 +151,7 @@ export class Api extends EventTarget {
    * Tell the server that a link will probably be submitted soon, so that it starts what it has put to sleep.
    */
   announce() {
-    // An error does not matter: submitting a link starts it as well.
+    // An error does not matter: submitting a link wakes the server as well.
     fetch(this.url("."), { method: "HEAD", cache: "no-store" }).catch(() => {})
   }
 
@@ -196,8 +197,8 @@ export class Api extends EventTarget {
     }
   }
 
-  // The browser reuses connections, also dead ones, each of which would cost PATIENCE_MS. With a request over each of
-  // them at once, it drops those over which no answer comes.
+  // The browser reuses connections, also dead ones, each of which would cost PATIENCE_MS. A request over each
+  // of them at the same time makes the browser drop those without an answer.
   async #giveUpLines() {
     const late = abortedAfter(LINE_MS)
     const ask = () => fetch(this.url("healthz"), { cache: "no-store", signal: late.signal }).catch(() => {})

@@ -5,9 +5,9 @@
 
 /** The open dialogs that have an entry in the browser's history, the last one on top. @type {Opened[]} */
 const opened = []
-/** How many history entries, of dialogs that were closed in another way, are about to be left. */
+/** How many history entries are about to be left, of dialogs that were closed in another way. */
 let leaving = 0
-/** How many history entries are to be made after that. */
+/** How many history entries have to be made once those are left. */
 let entering = 0
 
 /**
@@ -21,7 +21,7 @@ export function openDialog(dialog, stepBack = () => false) {
   opened.push(own)
   enter()
   const closed = () => {
-    if (dialog.matches(":modal")) return // it has been opened again
+    if (dialog.matches(":modal")) return // the dialog was opened again meanwhile
     dialog.removeEventListener("close", closed)
     const at = opened.indexOf(own)
     if (at < 0) return // it was closed by the browser's Back
@@ -41,7 +41,9 @@ function enter() {
   else history.pushState(null, "")
 }
 
-/** Browsers carry out only one of several calls of `history.back`. */
+/**
+ * Leave one history entry after the other: browsers carry out only one of several calls of `history.back`.
+ */
 function leave() {
   if (!leaving++) setTimeout(() => history.go(-leaving))
 }

@@ -38,12 +38,12 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text
 }
 
-/** A fact with more characters takes more than a line of a phone, and may be broken like a text. */
+/** A fact with more characters is too long for a line of a phone, and may be broken like a text. */
 const LONGEST_FACT = 24
 
 /**
- * Write facts with dots between them. Where they need several lines none begins or ends with a dot, which stands before
- * its fact and is hidden at the beginning of a line.
+ * Write facts with dots between them. Each dot stands before its fact, and is hidden at the beginning of a
+ * line, so that no line begins or ends with a dot.
  * @param {HTMLElement} element
  * @param {string[]} facts
  */
@@ -67,7 +67,8 @@ export function setFacts(element, facts) {
 }
 
 /**
- * A fact with a number, unless it is long: its unit stays in the same line.
+ * Return a fact whose spaces do not break, so that a number and its unit stay in one line; a long fact may
+ * break.
  * @param {string} fact
  */
 export const unbroken = (fact) =>
@@ -81,7 +82,7 @@ export const unbroken = (fact) =>
  */
 export const isSeen = (element) => element.checkVisibility({ visibilityProperty: true })
 
-/** Whether the server does not answer: what the page shows is how things were. */
+/** Whether the server does not answer, so that the page shows an earlier state. */
 export const isAway = () => document.documentElement.hasAttribute("data-away")
 
 /**
@@ -104,7 +105,7 @@ export function setAttribute(element, name, value) {
 }
 
 /**
- * Make `children` the children of `parent`, in this order, touching no more than has to be touched: an element
+ * Make `children` the children of `parent`, in this order, moving no more elements than necessary: an element
  * that is moved loses the focus, a selection and its place in an animation.
  * @param {HTMLElement} parent
  * @param {HTMLElement[]} children
@@ -116,7 +117,7 @@ export function arrange(parent, children) {
   for (const child of [...parent.children]) if (!wanted.has(child)) child.remove()
   let next = parent.firstElementChild
   for (const child of children) {
-    if (next?.nextElementSibling === child) { // `next` comes later in the new order, and is put in then
+    if (next?.nextElementSibling === child) { // `next` comes later in the new order, and is inserted then
       next.remove()
       next = child
     }
@@ -128,13 +129,13 @@ export function arrange(parent, children) {
 }
 
 /**
- * Whether a key belongs to an IME, where Enter ends a word. In Safari only the old keyCode tells: its keydown comes
- * after the composition has ended.
+ * Whether a key belongs to an IME, where Enter ends a word. In Safari only the old keyCode says so: its
+ * keydown comes after the composition has ended.
  * @param {KeyboardEvent} event
  */
 export const isOfIme = (event) => event.isComposing || event.keyCode === 229
 
-// Where the focus goes when a change hides or removes the focused control.
+// --- where the focus goes when a change hides or removes the focused control ---
 
 /** The button that replaces a pressed one. @type {Record<string, string>} */
 const SUCCESSORS = { pause: "resume", resume: "pause" }
@@ -150,8 +151,9 @@ export class Focus {
   }
 
   /**
-   * Make a change that may hide or replace the focused control. If the reader pressed that control, the one in its
-   * place gets the focus; else the root gets it, so that no key presses a control that the reader did not choose.
+   * Make a change that may hide or replace the focused control. If the reader pressed that control, the
+   * control in its place gets the focus. Otherwise the root gets it, so that no key presses a control that
+   * the reader did not choose.
    * @param {() => void} change
    */
   keep(change) {
@@ -175,8 +177,8 @@ export class Focus {
 }
 
 /**
- * Make a change that may hide the focused control. Who goes by the keyboard is led to `heir` then; who uses a pointer
- * is not: a focus in the list would hold it.
+ * Make a change that may hide the focused control. Then `heir` gets the focus if the reader uses the
+ * keyboard, but not if he uses a pointer: a focus in the list would hold its changes back.
  * @param {HTMLElement | undefined} heir
  * @param {() => void} change
  */

@@ -43,7 +43,7 @@ export function addSymbol(name, path) {
 }
 
 /**
- * Load a style sheet that few readers need; wait for it before showing what it styles.
+ * Load a style sheet that few readers need; wait for it before showing a view that uses it.
  * @param {string} href
  */
 export async function loadStyles(href) {
@@ -52,7 +52,7 @@ export async function loadStyles(href) {
   await new Promise((resolve, reject) => {
     link.addEventListener("load", resolve)
     link.addEventListener("error", () => {
-      link.remove() // a later call requests it again
+      link.remove() // without the link, a later call requests it again
       reject(new Error(href))
     })
     document.head.append(link)
@@ -69,8 +69,8 @@ export function button(text, then, properties = {}) {
 }
 
 /**
- * A button with only an icon; `text` is its name.
- * @param {string} name  of the icon
+ * Make a button with only an icon; `text` is its name.
+ * @param {string} name of the icon
  * @param {string} text
  * @param {() => unknown} then
  */
@@ -82,13 +82,13 @@ export function iconButton(name, text, then) {
   )
 }
 
-/** A search begins when the reader has not typed for this long. */
+/** A search begins when the reader has typed nothing for this long. */
 const TYPING_MS = 250
 
 /**
- * A field for the text that is searched for.
+ * Make a search field.
  * @param {string} label
- * @param {(text: string) => unknown} search  gets another text than before, once the reader pauses
+ * @param {(text: string) => unknown} search gets another text than before, once the reader pauses
  */
 export function searchField(label, search) {
   const field = make("input", { type: "search", maxLength: 200, "aria-label": label, placeholder: label })
@@ -104,13 +104,13 @@ export function searchField(label, search) {
   }
   const typed = (/** @type {any} */ event) => {
     clearTimeout(pause)
-    // Otherwise it is part of a word that an input method is composing.
+    // While an input method composes a word, the text is no search yet.
     if (!event.isComposing) pause = setTimeout(look, TYPING_MS)
   }
   for (const type of ["input", "compositionend"]) field.addEventListener(type, typed)
   field.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || event.isComposing || !field.value) return
-    event.preventDefault() // in a dialog, Escape would also close that
+    event.preventDefault() // in a dialog, Escape would also close the dialog
     event.stopPropagation()
     field.value = ""
     look()
@@ -119,9 +119,10 @@ export function searchField(label, search) {
 }
 
 /**
- * The arrows go up and down a list, and from control to control of a row, which is one stop of Tab.
+ * Move the focus by the arrow keys: up and down a list, and from control to control of a row. The whole row
+ * is one stop of Tab.
  * @param {HTMLElement} list
- * @param {string} selector  what has the focus in each of its rows
+ * @param {string} selector what has the focus in each of its rows
  * @param {KeyboardEvent} event
  */
 export function moveBetween(list, selector, event) {

@@ -42,7 +42,7 @@ export class Format {
   }
 
   /**
-   * 3:07, or 1:02:03 from an hour on.
+   * Write a duration as 3:07, or as 1:02:03 from an hour on.
    * @param {number} seconds
    */
   clock(seconds) {
@@ -53,7 +53,7 @@ export class Format {
   }
 
   /**
-   * The time alone if it is today, else with the date, so that a time of tomorrow is not taken for today's.
+   * Write a time: today's without the date, any other with it, so that nobody takes tomorrow's for today's.
    * @param {Date} moment
    */
   moment(moment) {
@@ -82,7 +82,7 @@ export class Format {
   }
 
   /**
-   * A cached formatter: they are expensive to make, and needed hundreds of times a second.
+   * Return a cached formatter: formatters are expensive to make, and needed hundreds of times a second.
    * @param {string} unit
    * @param {number} digits
    */
@@ -113,13 +113,14 @@ export class I18n {
   /** @type {Record<string, string | Record<string, string>>} */
   #texts = {}
   #isWhole = false
-  /** The language that was chosen last: texts of an earlier choice may arrive later. */
+  /** The language that was chosen last: the texts of an earlier choice may arrive after its own. */
   #chosen = ""
   /** How far the service's clock is ahead of this machine's, ms. */
   #ahead = 0
 
   /**
-   * The time by the service's clock, by which the service gives its times: this machine's clock may be wrong.
+   * Return the time by the service's clock, which all times of the service follow: this machine's clock may
+   * be wrong.
    */
   now() {
     return Date.now() + this.#ahead
@@ -132,8 +133,8 @@ export class I18n {
   }
 
   /**
-   * Load the language that was chosen in this browser before, else that of the page; where the server had to guess it
-   * the first of the browser's languages that we have, or English.
+   * Load the language that was chosen in this browser before, else that of the page. If the server had to
+   * guess the page's language, use the first of the browser's languages that exists here, or English.
    */
   async start() {
     const { lang, dataset } = document.documentElement
@@ -145,7 +146,7 @@ export class I18n {
     const wanted = [recall("language", ""), ...ofBrowser]
     const chosen = wanted.find((language) => known.includes(language)) ?? known[0]
     if (chosen === wanted[0]) askFor(chosen)
-    if (chosen !== lang) dataset.guessed = "" // what shows would move when its words change
+    if (chosen !== lang) dataset.guessed = "" // visible texts would move when their words change
     await this.#load(chosen).catch(() => this.#load(lang))
     this.translate(document)
     delete dataset.guessed
@@ -159,8 +160,9 @@ export class I18n {
   }
 
   /**
-   * The text for `key`, its {placeholders} filled, numbers as the reader writes them; where there is none `otherwise`,
-   * or the key itself. Of a text that depends on a count the form for `n` (Intl.PluralRules).
+   * Return the text for `key`, with its {placeholders} filled and numbers as the reader writes them; if there
+   * is no such text, `otherwise` or the key itself. A text that depends on a count has a form for `n`
+   * (Intl.PluralRules).
    * @param {string} key
    * @param {Record<string, string | number>} [values]
    * @param {string} [otherwise]
@@ -189,7 +191,10 @@ export class I18n {
     }
   }
 
-  /** Load the texts that the page does not come with: those of dialogs, and of what is loaded on demand. */
+  /**
+   * Load the texts that are not in the page itself: those of dialogs and of modules that are loaded on
+   * demand.
+   */
   async whole() {
     if (this.#isWhole) return
     const { language } = this
@@ -216,7 +221,7 @@ export class I18n {
 }
 
 /**
- * Have the server send the page in this language from now on.
+ * Let the server send the page in this language from now on.
  * @param {string} language
  */
 function askFor(language) {
@@ -224,7 +229,8 @@ function askFor(language) {
 }
 
 /**
- * The texts that came with the page, if they are in this language: the server sends those that the browser asks for.
+ * Return the texts that came with the page, if they are in this language: the server sends the language that
+ * the browser asks for.
  * @param {string} language
  */
 function textsInPage(language) {

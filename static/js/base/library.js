@@ -3,17 +3,14 @@
 
 import { Problem } from "./api.js"
 
-/** As what something can be put into the library. @type {Record<string, string>} */
+/** The layouts of the library, with the keys of their names. @type {Record<string, string>} */
 export const LAYOUTS = {
   shows: "follow.layout_shows",
   movies: "follow.layout_movies",
   music: "follow.layout_music",
   podcast: "follow.layout_podcast",
 }
-/**
- * Whether there is a library, which is asked once for as long as the page is open.
- * @type {Promise<boolean> | undefined}
- */
+/** Whether there is a library. The page asks the service once. @type {Promise<boolean> | undefined} */
 let known
 
 /** @param {import("./api.js").Api} api */
@@ -22,9 +19,10 @@ export const hasLibrary = (api) => known ??= ask(api)
 /** @param {import("./api.js").Api} api */
 async function ask(api) {
   const { checks } = await api.get("readyz").catch((error) => {
-    if (error instanceof Problem) return error.body // `503`: the service lacks something else
+    // A `503` comes with all checks: the service lacks another thing.
+    if (error instanceof Problem) return error.body
     throw error
   })
-  if (!checks) known = undefined // the service did not answer: the next call asks again
+  if (!checks) known = undefined // the service did not answer: the next call repeats the request
   return "library" in (checks ?? {})
 }

@@ -13,12 +13,13 @@ export function recall(name, otherwise) {
   try {
     return JSON.parse(localStorage.getItem(PREFIX + name) ?? "null") ?? otherwise
   } catch {
-    return otherwise // storage is forbidden, or somebody wrote nonsense into it
+    return otherwise // storage is forbidden, or its content is not ours
   }
 }
 
 /**
- * Returns whether it is remembered: where that is forbidden or full, the page works the same, and only forgets.
+ * Store a value; return whether that worked. If storage is forbidden or full, the page works as well, and
+ * only forgets.
  * @param {string} name
  * @param {unknown} value
  */

@@ -22,9 +22,9 @@ export class Room {
   #last = Promise.resolve()
   /** Goes back to the view that was shown before. @type {(() => unknown) | null} */
   #before = null
-  /** Whether the view may be left because nothing in it would be lost. @type {() => boolean} */
+  /** Says whether the view may be left, because nothing in it would be lost. @type {() => boolean} */
   #mayLeave = mayAlways
-  /** Ends the requests of the view. */
+  /** Aborts the requests of the view. */
   end = () => {}
 
   /**
@@ -111,8 +111,8 @@ export class Room {
   }
 
   /**
-   * Do something that the server may refuse, and say so: one thing after the other, since of two requests the second
-   * might be answered first.
+   * Do something that the server may refuse, and show the refusal. Actions wait for each other, since the
+   * second of two requests might be answered first.
    * @template T
    * @param {() => Promise<T>} act
    * @returns {Promise<T | undefined>}
@@ -130,7 +130,7 @@ export class Room {
   }
 
   /**
-   * As `attempt`; returns whether it was done.
+   * Do something as `attempt` does; return whether it was done.
    * @param {() => Promise<unknown>} act
    */
   async isDone(act) {
@@ -146,8 +146,8 @@ export class Room {
   }
 
   /**
-   * Escape in a form leads a step back and closes nothing. In one that was begun, and that nobody would ask about, it
-   * only leaves the field.
+   * Handle Escape in a form: it leads a step back and closes nothing. In a form with input that would be lost
+   * without a question, it only leaves the field.
    * @param {KeyboardEvent} event
    */
   #pressed(event) {
@@ -160,14 +160,16 @@ export class Room {
     else this.#stepBack()
   }
 
-  /** Go back, unless something would be lost; false only if nothing was shown before. */
+  /**
+   * Go back to the view before, unless something would be lost; return false only if there is no view before.
+   */
   #stepBack() {
     if (!this.#before) return false
     if (this.#mayLeave()) this.#before()
     return true
   }
 
-  /** Made anew each time, since the next user of this browser may not be logged in. */
+  /** The dialog is made anew each time, since the next user of this browser may not be logged in. */
   #clear() {
     this.end()
     this.#dialog.remove()

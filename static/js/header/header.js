@@ -42,10 +42,10 @@ export class Header {
   }
 }
 
-// What the service says of itself: how much room there is on its disk, and whether all that it needs is there.
+// --- the service's checks of itself: the free space on its disk, and whether all its programs are there ---
 
 const AGAIN_MS = 300_000
-/** The first check waits this long, since a service that has just started is not ready yet. */
+/** The first check comes after this time, since a service that has just started is not ready yet. */
 const FIRST_MS = 4_000
 
 /** @typedef {{ok: boolean, needed: boolean, detail: string, values?: Record<string, number>}} Check */
@@ -71,7 +71,7 @@ export class Readiness {
     this.#i18n = i18n
   }
 
-  /** Check regularly from now on; no change if that was begun before. */
+  /** Check regularly from now on; a second call changes nothing. */
   start() {
     if (this.#timer !== undefined) return
     this.#first = setTimeout(() => this.ask(), FIRST_MS)
@@ -101,7 +101,7 @@ export class Readiness {
     const free = disk?.values?.free
     const size = free === undefined ? "" : this.#i18n.format.size(free)
     const isLow = Boolean(disk && !disk.ok)
-    // The warning that room is low says it already.
+    // The warning of low space shows this failed check already.
     setText(this.#space, size && !isLow ? this.#i18n.t("space.free", { size }) : "")
     this.#line.hidden = !isLow
     const floor = disk?.values?.floor ?? 0

@@ -6,7 +6,7 @@ import { addSymbol } from "../base/elements.js"
 import { showKeys } from "../list/keys.js"
 
 /**
- * What others add to the menu, and what is not for this reader.
+ * Items that other parts add to the menu, and names of items that are not for this reader.
  * @typedef {{items: () => (import("./menu.js").Item & {then: () => unknown})[], without: string[]}} More
  */
 
@@ -43,7 +43,7 @@ export function openMainMenu({ menu, session, settings, counts, retryFailed, log
     ...(counts.stages.failed ? ["retry"] : []),
     counts.isPaused ? "resume" : "pause",
     "settings",
-    // Devices without a hovering pointer rarely have a keyboard.
+    // Devices without a hovering pointer rarely have a keyboard, so they get no list of keys.
     ...(matchMedia("(hover: none)").matches ? [] : ["keys"]),
     ...(session.isLoggedIn ? ["logout"] : []),
   ]

@@ -62,9 +62,9 @@ export class Menu {
   }
 
   /**
-   * Within the window: below the point, else above it.
+   * Place the menu within the window: below the point, or above it if there is no room.
    * @param {Point} point
-   * @param {number} top  of the button
+   * @param {number} top of the button
    */
   #place({ x, y }, top) {
     const { width, height } = this.#element.getBoundingClientRect()
@@ -94,7 +94,7 @@ export class Menu {
     event.stopPropagation()
   }
 
-  /** Close the menu, and focus its button; if that is hidden by now, the row. */
+  /** Close the menu, and focus its button, or the row if the button is hidden by now. */
   #giveBack() {
     this.close()
     const owner = this.#owner

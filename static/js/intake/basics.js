@@ -7,8 +7,8 @@ import { DEFAULTS, doesApply, makesVideo, wantsSubtitles } from "./options.js"
 const MEDIA = ["video", "audio"]
 
 /**
- * Show in these fields what is chosen, and take what the reader chooses there.
- * @param {HTMLElement} root  a copy of those at the box
+ * Show the chosen options in these fields, and take the reader's choices from them.
+ * @param {HTMLElement} root a copy of those at the box
  * @param {Pick<import("./options.js").Options, "chosen" | "choose"> & EventTarget} options
  */
 export function bindBasics(root, options) {
@@ -16,7 +16,7 @@ export function bindBasics(root, options) {
   const [quality, subtitles, languages] = ["quality", "subtitles", "languages"].map((
     name,
   ) => /** @type {any} */ (root.querySelector(`[name=${name}]`)))
-  /** Outputs that are among `MEDIA`, or that are not. */
+  /** Return the chosen outputs that are among `MEDIA`, or those that are not. */
   const outputs = (/** @type {boolean} */ areMedia) =>
     options.chosen.outputs.filter((/** @type {string} */ output) => MEDIA.includes(output) === areMedia)
 
@@ -26,7 +26,8 @@ export function bindBasics(root, options) {
       each.checked = each.value === MEDIA.filter((one) => outputs(true).includes(one)).join()
     }
     const [neither] = files.slice(-1)
-    neither.parentElement?.toggleAttribute("hidden", !outputs(false).length) // else nothing would be made
+    // Without another output, "neither" would make no file.
+    neither.parentElement?.toggleAttribute("hidden", !outputs(false).length)
     quality.parentElement.hidden = !doesApply("quality", chosen)
     quality.value = chosen.quality
     const hasVideo = makesVideo(chosen)

@@ -4,13 +4,14 @@
 import { byId, isOfIme, setText } from "../base/dom.js"
 
 const FULL_WIDTH = /[[\u3000-\u303f\ufe10-\ufe1f\ufe30-\ufe6f\uff00-\uff65]&&[\p{P}\p{S}\p{Z}]]/v.source
-const INVISIBLE = /[[\p{Cc}\p{Cf}]--[\u200c\u200d]]/v.source // joiners are part of words
+// All invisible characters but joiners, which are parts of words.
+const INVISIBLE = /[[\p{Cc}\p{Cf}]--[\u200c\u200d]]/v.source
 const QUOTES = '["`<>“”„‟‘’‚‛«»]'
-/** What ends a link. An apostrophe may be part of one. */
+/** Characters that end a link. An apostrophe may be part of a link. */
 const END = `\\s|${QUOTES}|${FULL_WIDTH}|${INVISIBLE}`
 /** In a list without spaces the next link begins right behind a comma. */
 const NEXT = "['\\)\\]]{0,2}[,;\\|]['\\(\\[]{0,2}(?:https?://|www\\.)"
-/** A link without https://, as people say it; not within another word or another link. */
+/** A link without https://, as people write it, if it is not within another word or link. */
 const BARE = "(?<![\\w.\\/@\\-])www\\.(?=[\\w\\-]+\\.)"
 /** Podcast sites write these schemes in place of `http:`. */
 const OF_FEED = "(?<!\\w)(?:feed|itpc)://"
@@ -20,7 +21,8 @@ const CLOSING = new Set(".,;:!?'…")
 const OPENING = { ")": "(", "]": "[", "}": "{" }
 
 /**
- * Each link of each line, in order. A line without one goes as it is: the server says what is wrong with it.
+ * Return each link of each line, in order. A line without a link is returned as it is: the server says what
+ * is wrong with it.
  * @param {string} text
  * @returns {string[]}
  */
@@ -37,7 +39,8 @@ export function linksIn(text) {
 }
 
 /**
- * Without what closes the sentence around the link; a bracket that was opened within the link stays.
+ * Return the link without punctuation of the sentence around it; a bracket that was opened within the link
+ * stays.
  * @param {string} link
  */
 function withoutPunctuation(link) {
@@ -51,7 +54,7 @@ function withoutPunctuation(link) {
 }
 
 /**
- * How many more closing brackets than opened ones of each kind there are.
+ * Count how many closing brackets of each kind have no opening one.
  * @param {string} link
  */
 function unopenedBrackets(link) {
@@ -61,13 +64,13 @@ function unopenedBrackets(link) {
   )
 }
 
-// What is dropped on the page: links, a text, or files of text.
+// --- what is dropped on the page: links, a text, or files of text ---
 
 const MOST_TEXT_BYTES = 1_000_000
 
 /**
- * Whether the page handles a drop on a field. The browser inserts text well by itself, but it would open a file in
- * place of the page, and write a link into the middle of another one.
+ * Return whether the page handles a drop on a field itself. The browser can insert a text, but it would open
+ * a file in place of the page, and write a link into the middle of another link.
  * @param {DataTransfer | null} transfer
  */
 export const isOurs = (transfer) =>
@@ -83,7 +86,7 @@ export async function textIn(transfer) {
 }
 
 /**
- * The links of a `text/uri-list` (RFC 2483), without its comments.
+ * Return the links of a `text/uri-list` (RFC 2483), without its comments.
  * @param {DataTransfer} transfer
  */
 function linksOf(transfer) {
@@ -91,10 +94,11 @@ function linksOf(transfer) {
   return lines.filter((line) => !line.startsWith("#")).join("\n")
 }
 
-// The box for links: collects what is typed, pasted anywhere, dropped or shared, without sending it.
+// --- the box of links, which collects what is typed, pasted anywhere, dropped or shared, and sends nothing
+// by itself ---
 
 const MOST_ROWS = 12
-/** A paste into one of these is not meant for the box. */
+/** A paste into one of these elements is not meant for the box. */
 const FIELDS = "input, textarea, select, dialog, [contenteditable]"
 
 /** Fires "change" when its text has changed. */
@@ -102,9 +106,9 @@ export class Box extends EventTarget {
   #form = byId("submit", HTMLFormElement)
   #area = byId("links", HTMLTextAreaElement)
   #draft = byId("draft", HTMLElement)
-  /** The buttons that send: beside the box, and in the row of its link. */
+  /** The two buttons that send the box: one beside it, one in the row of its link. */
   #buttons = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[data-part=go], [data-part=verb]")])
-  /** The button's text for the one link; "" means that it downloads. */
+  /** The text of the buttons for a single link; "" stands for "Download". */
   #words = ""
   #note = byId("note", HTMLElement)
   #problems = /** @type {HTMLElement} */ (this.#form.querySelector("[data-part=problems]"))
@@ -129,23 +133,24 @@ export class Box extends EventTarget {
     document.addEventListener("paste", (event) => this.#pasted(event))
     document.addEventListener("dragover", (event) => this.#isTaken(event) && event.preventDefault())
     document.addEventListener("drop", (event) => this.#dropped(event))
-    for (const each of this.#buttons) delete each.dataset.t // from here on the box says what they do
+    // From here on the box sets the texts of the buttons.
+    for (const each of this.#buttons) delete each.dataset.t
     this.describe()
   }
 
-  /** The links in the box, each once. */
+  /** Return the links in the box, each once. */
   get links() {
     return [...new Set(this.#all)]
   }
 
-  /** Its links, read once for each text: there may be a thousand. */
+  /** Return all links in the box, which are read once for each text: there may be a thousand. */
   get #all() {
     const { value } = this.#area
     if (value !== this.#read.text) this.#read = { text: value, links: linksIn(value) }
     return this.#read.links
   }
 
-  /** The link in the box if it is the only one, else "". */
+  /** Return the link in the box if it is the only one, else "". */
   get link() {
     const [link = "", ...others] = this.links
     return others.length || !/^https?:/i.test(link) ? "" : link
@@ -175,20 +180,24 @@ export class Box extends EventTarget {
     this.#scrollToStart()
   }
 
-  /** The site is at the beginning of a link; the browser would show the end, where the caret is. */
+  /**
+   * Scroll to the beginning of the link, which names the site; the browser would show the end, where the
+   * caret is.
+   */
   #scrollToStart() {
     requestAnimationFrame(() => (this.#area.scrollLeft = 0))
   }
 
   /**
-   * Take these links out; all else stays, with the caret in it.
+   * Remove these links from the box; the rest stays, and so does the caret in it.
    * @param {string[]} links
    */
   take(links) {
     const { value } = this.#area
     const taken = new Set(links)
     /**
-     * From the end on. Lines that go together are one change: each costs a look at the whole text.
+     * Changes of the text, from its end on. Adjacent lines become one change: each change costs a look at the
+     * whole text.
      * @type {{text: string, from: number, to: number}[]}
      */
     const changes = []
@@ -198,7 +207,7 @@ export class Box extends EventTarget {
       const found = linksIn(line)
       const stays = found.filter((link) => !taken.has(link))
       if (stays.length < found.length) {
-        const to = end + Number(!stays.length && end < value.length) // a whole line with its line feed
+        const to = end + Number(!stays.length && end < value.length) // a whole line goes with its line feed
         const below = changes.at(-1)
         if (below?.from === to) below.from = from
         else changes.push({ text: stays.join("\n"), from, to })
@@ -212,7 +221,7 @@ export class Box extends EventTarget {
   }
 
   /**
-   * Put links back above what was typed meanwhile, where the caret stays.
+   * Put links back above the text that was typed meanwhile, in which the caret stays.
    * @param {string[]} links
    */
   putBack(links) {
@@ -248,7 +257,7 @@ export class Box extends EventTarget {
     this.describe()
   }
 
-  /** Update the button: the language or the number of links has changed. */
+  /** Update the buttons after a change of the language or of the number of links. */
   describe() {
     const count = this.links.length
     const words = count > 1 ? this.#i18n.t("submit.go_many", { n: count }) : this.#i18n.t("submit.go")
@@ -269,7 +278,7 @@ export class Box extends EventTarget {
 
   #showProblems() {
     const rows = [...this.#refused].map(([line, reason]) => {
-      const row = document.createElement("p") // not an li: only rows of tasks are list items
+      const row = document.createElement("p") // no li: screen readers count only rows of tasks as list items
       const text = Object.assign(document.createElement("span"), { className: "line", textContent: line })
       row.append(text, reason)
       return row

@@ -11,15 +11,15 @@ import { hostOf, letterOf, looks, owners, titleOf, webLink } from "../tasks/task
 
 /** @typedef {import("../tasks/task.js").Task} Task */
 
-/** A link is looked at when it has not changed for this long: typing changes it with each key. */
+/** A link is inspected when it has not changed for this long: typing changes it with each key. */
 const PAUSE_MS = 400
 /** ms to wait for `POST /api/info`, which takes as long as the source does. */
 const PATIENCE_MS = 50_000
-/** ms for which its button does nothing once it says something else: a press was meant for what it said. */
+/** ms for which the button does nothing after its text has changed: a press was meant for the old text. */
 const UNREAD_MS = 300
-/** Error codes of pages without a film, which may name a feed. */
+/** Error codes of pages without a film: such a page may name a feed. */
 const WITHOUT_FILM = ["unsupported_url", "no_media"]
-/** What is said of a video that a download will hardly find, either. */
+/** Words for videos that a download will hardly get. */
 const GONE = ["http_404", "http_410", "unavailable"]
 /** The most formats in the menu, the best first. */
 const MOST_FORMATS = 60
@@ -29,7 +29,7 @@ const MOST_FORMATS = 60
 /** @typedef {{title?: string, duration?: number, uploader?: string, webpage_url?: string, thumbnail?: string, formats?: Format[], entries?: Entry[], total_entries?: number, next_cursor?: string, live?: boolean, begins_at?: string, live_status?: string, mayNameFeed?: boolean, isGone?: boolean}} Info */
 /** @typedef {"download" | "choose" | "all" | "record" | "wait" | "play" | "save" | "follow" | "try"} Verb */
 
-/** Fires "info" when more, or something else, is known of the link. */
+/** The draft. Fires "info" when the page knows more about the link. */
 export class Draft extends EventTarget {
   #element = byId("draft", HTMLElement)
   #parts
@@ -37,17 +37,17 @@ export class Draft extends EventTarget {
   #request = new AbortController()
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer
-  /** What is shown of the link. @type {Info} */
+  /** What the service says of the link. @type {Info} */
   #info = {}
-  /** What is known of the link, or why nothing is, in the reader's language. */
+  /** The facts about the link, or the reason why there are none, in the reader's language. */
   #facts = () => ""
   /** A finished task of the link. @type {Task | undefined} */
   #had
-  /** When the link was fetched, if its files are not here any more. */
+  /** The time when the link was fetched, if its files are gone. */
   #fetched = ""
-  /** The buttons for the one thing to do: beside the box, and in the row of its link. */
+  /** The two buttons of the most useful action: one beside the box, one in the row of the link. */
   #buttons = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[data-part=go], [data-part=verb]")])
-  /** What the button said when the pointer went down on it. */
+  /** The text of the button when the pointer went down on it. */
   #pressed = ""
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #unread
@@ -77,7 +77,7 @@ export class Draft extends EventTarget {
     byId("links", HTMLElement).addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || !this.#isUnread) return
       event.preventDefault()
-      event.stopImmediatePropagation() // before the box sends it
+      event.stopImmediatePropagation() // before the box handles the click and sends the link
     }, true)
     on(parts.tasks, "removed", (ids) => ids.includes(this.#had?.task_id) && this.#gone())
   }
@@ -86,7 +86,7 @@ export class Draft extends EventTarget {
     return this.#link
   }
 
-  /** What is known of the link in the box. */
+  /** Return what is known of the link in the box. */
   get info() {
     return this.#info
   }
@@ -97,22 +97,28 @@ export class Draft extends EventTarget {
     return { isVideo: Boolean(title && !entries), isLive: Boolean(live || begins_at) }
   }
 
-  /** The task whose files the link would give again. */
+  /** Return the finished task with the files of this link, if there is one. */
   get had() {
     return this.#had
   }
 
-  /** What can be chosen exactly. @returns {[value: string, label: string][]} */
+  /**
+   * Return the exact formats that the reader can choose.
+   * @returns {[value: string, label: string][]}
+   */
   get formats() {
     const formats = (this.#info.formats ?? []).slice(0, MOST_FORMATS)
     return formats.map((format) => [format.format_id, wordsOf(format, this.#parts.i18n)])
   }
 
-  /** The one thing to do with the link. @returns {Verb} */
+  /**
+   * Return the most useful action for the link.
+   * @returns {Verb}
+   */
   get verb() {
     const { options } = this.#parts
     const { entries, live, begins_at, mayNameFeed, isGone } = this.#info
-    const isMeantAsIs = !options.isOpen && !options.isTouched // other options make other files
+    const isMeantAsIs = !options.isOpen && !options.isTouched // with other options the link gives other files
     const isTheirs = !owners.chosen || this.#had?.owner === owners.chosen
     if (this.#had && isMeantAsIs && isTheirs) return isPlayable(this.#had) ? "play" : "save"
     if (entries?.length) return options.isOfLists ? "all" : "choose"
@@ -121,7 +127,7 @@ export class Draft extends EventTarget {
     return mayNameFeed && !this.#fetched ? "follow" : "download"
   }
 
-  /** Look at the link in the box, if it is another one. */
+  /** Inspect the link in the box, unless it is the same as before. */
   look() {
     const { link } = this.#parts.box
     if (link === this.#link) return
@@ -129,17 +135,18 @@ export class Draft extends EventTarget {
     this.#link = link
     this.#request.abort()
     clearTimeout(this.#timer)
-    this.#hold(false) // the button's text belongs to what the reader has written
-    if (!link) return // it may be under way: its row stays as it is until the task is there
+    this.#hold(false) // the button's text must fit the text in the box
+    if (!link) return // the link may be under way: its row stays until the task is there
     this.#had = undefined
     this.#fetched = ""
     this.#show({}, () => this.#parts.i18n.t("preview.looking"))
     this.#timer = setTimeout(() => this.#ask(link), PAUSE_MS)
   }
 
-  /** Show it anew: the language, the options, or what is known beside the look, has changed. */
+  /** Draw the draft anew after a change of the language, of the options, or of finished tasks. */
   describe() {
-    if (this.#link === this.#parts.box.link) this.#show(this.#info, this.#facts) // else it is of another link, or of none
+    // Otherwise the facts belong to another link, or to none.
+    if (this.#link === this.#parts.box.link) this.#show(this.#info, this.#facts)
   }
 
   /** @param {string} link */
@@ -159,7 +166,8 @@ export class Draft extends EventTarget {
       if (signal.aborted) return
       if (!(error instanceof Problem)) throw error
       if (link !== this.#link) return
-      const { error_code, error: said = error.status ? error.message : "" } = error.body // the page says it is offline
+      // Status 0: the page says elsewhere that it is offline.
+      const { error_code, error: said = error.status ? error.message : "" } = error.body
       const failure = /** @type {any} */ ({ error: said, error_code, message: said })
       const isOneOf = (/** @type {string[]} */ codes) => codes.includes(error_code ?? "")
       this.#show(
@@ -170,9 +178,9 @@ export class Draft extends EventTarget {
   }
 
   /**
-   * Find out whether there are finished files of this link, and say so.
+   * Find out whether there are finished files of this link, and show it.
    * @param {string} link in the box
-   * @param {string[]} links that the same film may have
+   * @param {string[]} links that may lead to the same film
    */
   async #remember(link, links) {
     const { api, tasks } = this.#parts
@@ -190,7 +198,7 @@ export class Draft extends EventTarget {
     if (had || this.#fetched) this.describe()
   }
 
-  /** Save what is there already. */
+  /** Save the finished files of the link. */
   save() {
     if (this.#had) saveLink(this.#had, kindsOf(this.#had)[0], this.#parts.i18n).click()
   }
@@ -202,13 +210,14 @@ export class Draft extends EventTarget {
   }
 
   /**
-   * The service remembers a video by other links, too, and longer than its task: return the task, if there still is one.
+   * Ask the service for the video, which it knows also by other links, and longer than its task: return the
+   * task, if there still is one.
    * @param {string} link
    * @returns {Promise<Task | undefined>}
    */
   async #recall(link) {
     const { api } = this.#parts
-    // Null: the video was never fetched.
+    // Null means that the video was never fetched.
     const known = await api.get("api/media", { url: link, quiet: 1 }).catch(() => null)
     if (!known || link !== this.#link) return
     const { task_id, fetched_at } = known
@@ -225,7 +234,7 @@ export class Draft extends EventTarget {
     const isOther = info !== this.#info
     this.#info = info
     this.#facts = facts
-    if (!this.#link) return // the link was just sent: keep what is shown of it
+    if (!this.#link) return // the link was just sent: its facts stay in sight
     const { i18n, box } = this.#parts
     const image = /** @type {HTMLImageElement} */ (this.#part("thumbnail"))
     const task = /** @type {any} */ ({ url: this.#link, video_info: info })
@@ -245,7 +254,7 @@ export class Draft extends EventTarget {
       this.#hold(true)
       this.#unread = setTimeout(() => this.#hold(false), UNREAD_MS)
     }
-    // Those that are there already stay: one of them may have the focus, or be about to be pressed.
+    // Buttons that stay are not made anew: one may have the focus, or be about to be pressed.
     const there = [...this.#part("asks").children]
     const made = this.#others().map((other) => there.find((each) => each.isEqualNode(other)) ?? other)
     arrange(this.#part("asks"), /** @type {HTMLElement[]} */ ([this.#part("verb"), ...made]))
@@ -269,7 +278,7 @@ export class Draft extends EventTarget {
     return [day && i18n.t("preview.fetched", { day }), facts].filter(Boolean).join(" · ")
   }
 
-  /** The words of the one thing to do; "": those of the box. */
+  /** Return the words of the most useful action; "": the box's own words. */
   get #words() {
     const { t } = { t: this.#parts.i18n.t.bind(this.#parts.i18n) }
     const { entries, total_entries, next_cursor } = this.#info
@@ -288,7 +297,7 @@ export class Draft extends EventTarget {
     return words[this.verb]
   }
 
-  /** The other things that can be done with the link. */
+  /** Return the other actions for the link. */
   #others() {
     const { i18n, subscribe, sendAgain } = this.#parts
     /** @type {HTMLElement[]} */

@@ -9,7 +9,7 @@ import { iconButton, make, moveBetween } from "../base/elements.js"
 export class Ticks {
   /** @type {HTMLInputElement[]} */
   #boxes = []
-  /** The last box that was clicked: a range with shift begins there. */
+  /** The box that was clicked last, where a range with shift begins. */
   #last = 0
   /** What `toggleAll` did last: false unticks boxes that are added later. */
   #areAll = true
@@ -26,7 +26,7 @@ export class Ticks {
       if (target instanceof HTMLInputElement) this.#ticked(target, shiftKey)
       else if (shiftKey) this.#tickBy(event)
     })
-    // With shift it would select the text from the click before to this one.
+    // With shift, the browser would select the text from the last click to this one.
     list.addEventListener("mousedown", (event) => {
       if (event.shiftKey && !(event.target instanceof HTMLInputElement)) event.preventDefault()
     })
@@ -54,7 +54,7 @@ export class Ticks {
     this.#changed()
   }
 
-  /** The boxes that can be ticked: a search hides the others. */
+  /** Return the boxes that can be ticked: a search hides the others. */
   get open() {
     return this.#boxes.filter((box) => !box.disabled)
   }
@@ -67,7 +67,7 @@ export class Ticks {
   }
 
   /**
-   * Browsers do not tick a box when its words are clicked with shift.
+   * Tick a box when its label is clicked with shift: browsers do not.
    * @param {MouseEvent} event
    */
   #tickBy(event) {
@@ -93,7 +93,8 @@ export class Ticks {
 }
 
 /**
- * The day of publication, whose time few look for and some sources do not tell; "": the source tells none.
+ * Return the day of publication without the time, which few readers need and some sources lack; "" if the
+ * source gives none.
  * @param {{published_at?: string}} entry
  * @param {string} language
  */
@@ -105,8 +106,8 @@ export function dayOf({ published_at = "" }, language) {
 }
 
 /**
- * "1-3,7" of 1, 2, 3 and 7.
- * @param {number[]} numbers  in order
+ * Write numbers as ranges: "1-3,7" for 1, 2, 3 and 7.
+ * @param {number[]} numbers in order
  */
 export function ranges(numbers) {
   /** @type {[number, number][]} */
@@ -119,14 +120,14 @@ export function ranges(numbers) {
   return found.map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`)).join(",")
 }
 
-// The dialog to choose entries of a list, which the server returns page by page.
+// --- the dialog to choose entries of a list, which the server returns page by page ---
 
-/** `POST /api/info` takes as long as the source. */
+/** ms to wait for `POST /api/info`, which takes as long as the source. */
 const PATIENCE_MS = 50_000
 
 /** @typedef {import("./draft.js").Entry} Entry */
 
-/** Its words are those of the page's language, also once that is another one. */
+/** The dialog to choose entries. It follows a change of the page's language. */
 function makeDialog() {
   const part = (/** @type {string} */ name, more = {}) => ({ "data-part": name, ...more })
   const close = iconButton("cancel", "", () => dialog.close())
@@ -168,10 +169,10 @@ export class EntriesDialog {
   #ticks
   #all
   #search
-  /** Whether entries that come later are chosen, too. */
+  /** Whether entries of pages that are loaded later are chosen, too. */
   #isWhole = false
   #url = ""
-  /** Where the next page begins, if there is one. @type {string | undefined} */
+  /** The number of the first entry of the next page, if there is one. @type {string | undefined} */
   #cursor
   /** How many entries the list has, if the source says so. @type {number | undefined} */
   #total
@@ -220,7 +221,8 @@ export class EntriesDialog {
     this.#i18n.translate(this.#dialog)
     openDialog(this.#dialog)
     const first = await this.#load()
-    if (this.#dialog.querySelector("header :focus")) first?.focus() // where a dialog puts it at first
+    // A new dialog has its focus in the header.
+    if (this.#dialog.querySelector("header :focus")) first?.focus()
   }
 
   #empty() {
@@ -235,7 +237,7 @@ export class EntriesDialog {
     for (const name of ["title", "state"]) setText(this.#part(name), "")
   }
 
-  /** The next page; the focus goes to its first entry. */
+  /** Load the next page, and focus its first entry. */
   async #more() {
     ;(await this.#load())?.focus()
   }
@@ -252,7 +254,7 @@ export class EntriesDialog {
     } catch (error) {
       if (request.signal.aborted) return
       if (!(error instanceof Problem)) throw error
-      setText(this.#part("state"), error.message) // entries that are here can still be chosen
+      setText(this.#part("state"), error.message) // the loaded entries can still be chosen
     } finally {
       if (this.#request === request) this.#request = null
     }
@@ -302,7 +304,7 @@ export class EntriesDialog {
     )
   }
 
-  /** Hide the entries whose titles do not have what is searched for. */
+  /** Hide the entries whose titles do not contain the text of the search. */
   #find() {
     const text = this.#search.value.trim().toLocaleLowerCase()
     for (const row of /** @type {Iterable<HTMLElement>} */ (this.#part("list").children)) {
@@ -312,7 +314,7 @@ export class EntriesDialog {
     this.#count()
   }
 
-  /** Whether all entries are chosen, also those that are not shown yet. */
+  /** Return whether all entries are chosen, also those that are not loaded yet. */
   get #isAll() {
     return this.#isWhole && this.#ticks.chosen.length === this.#ticks.count
   }

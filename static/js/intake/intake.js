@@ -14,9 +14,9 @@ export class Intake {
   box
   options
   submit
-  /** The place of the row, which has its height before anything is known of the link. */
+  /** The place of the draft row, which has its full height before anything is known of the link. */
   #place = byId("draft", HTMLElement)
-  /** What looks at the link, loaded with the first one. @type {import("./draft.js").Draft | undefined} */
+  /** The draft, which is loaded with the first link. @type {import("./draft.js").Draft | undefined} */
   #draft
   /** @type {import("./entries.js").EntriesDialog | undefined} */
   #entries
@@ -50,7 +50,7 @@ export class Intake {
     for (const type of ["change", "removed"]) on(tasks, type, () => this.#offerPlayer())
   }
 
-  /** The language has changed. */
+  /** Draw everything anew after a change of the language. */
   describe() {
     this.box.describe()
     this.#draft?.describe()
@@ -59,7 +59,7 @@ export class Intake {
     this.#form?.make()
   }
 
-  /** An admin has chosen for whom they add. */
+  /** Follow an admin's choice of the person for whom links are added. */
   addForAnother() {
     this.#draft?.describe()
     this.#form?.ask(this.#parts.api)
@@ -68,7 +68,7 @@ export class Intake {
   /**
    * Let the reader choose entries of a list.
    * @param {string} link
-   * @param {(items: string | undefined) => unknown} then  gets `playlist_items`; undefined: all
+   * @param {(items: string | undefined) => unknown} then gets `playlist_items`; undefined: all
    */
   async choose(link, then) {
     const { api, i18n, tasks } = this.#parts
@@ -80,7 +80,7 @@ export class Intake {
   }
 
   /**
-   * Put a part of a film into the box, for the reader to send; other links come back into the box after that.
+   * Put a part of a film into the box for the reader to send; other links come back into the box afterwards.
    * @param {string} link
    * @param {string} start
    * @param {string} end
@@ -95,7 +95,7 @@ export class Intake {
     this.submit.addEventListener("taken", () => this.box.add(others), { once: true })
   }
 
-  /** The link that was sent has its row by now, or came back. */
+  /** Take the draft row away: the sent link has its own row by now, or has come back. */
   arrived() {
     this.#place.ariaBusy = "false"
     this.#showPlace()
@@ -119,7 +119,8 @@ export class Intake {
     const host = hostOf(/** @type {any} */ ({ url: this.box.link, video_info: {} }))
     setText(this.#part("title"), host)
     setText(this.#part("facts"), i18n.t("preview.looking"))
-    const found = await fetched(import("./draft.js"), i18n).catch(() => undefined) // no link waits for it
+    // No link waits for the draft: without it the page sends links as well.
+    const found = await fetched(import("./draft.js"), i18n).catch(() => undefined)
     if (!found) return setText(this.#part("facts"), "")
     if (this.#draft) return
     const sendAgain = () => this.submit.send()
@@ -128,7 +129,7 @@ export class Intake {
     this.#draft.look()
   }
 
-  /** Do the one thing that the row of the link offers; true: all that is in the box is to be sent. */
+  /** Do what the button in the draft row offers; return true if the whole box is to be sent. */
   #go() {
     const draft = this.#draft
     if (!draft || draft.link !== this.box.link || !draft.link) return true
@@ -164,7 +165,7 @@ export class Intake {
     this.#offerPlayer()
   }
 
-  /** The task of the film whose link is in the box, if a clip can be marked in it. */
+  /** Return the task of the link in the box, if a clip can be marked in its film. */
   get #film() {
     const links = [this.#draft?.link ?? "", this.#draft?.info.webpage_url ?? ""].filter(Boolean)
     return this.#parts.tasks.find(links, isClippable)
@@ -174,7 +175,7 @@ export class Intake {
     this.options.offerPlayer(Boolean(this.#film))
   }
 
-  /** Say beside the button for all other options what is chosen behind it. */
+  /** Write beside the button of the other options what is chosen among them. */
   async #sayOthers() {
     const chosen = /** @type {HTMLElement} */ (document.querySelector("#choices .chosen"))
     if (this.options.areOthersUsual) return setText(chosen, "")
@@ -183,7 +184,7 @@ export class Intake {
     setText(chosen, othersOf(this.options.chosen, i18n))
   }
 
-  /** The reader unfolds the options: make their form, and ask the service what it has for it. */
+  /** Make the form of the options when the reader unfolds it, and ask the service for the form's choices. */
   async #unfold() {
     const { OptionsForm } = await fetched(import("./optionsform.js"), this.#parts.i18n)
     this.#form ??= new OptionsForm(this.options, this.#parts.i18n)

@@ -20,9 +20,12 @@ import { recall, remember } from "../base/preferences.js"
  * @property {(value: any, chosen: Chosen) => object} [asks]  fields of the request, if they are not called like the option
  */
 
-/** The end of a clip that has none: later than the end of any film. */
+/** The end of a clip for which none was given: later than the end of any film. */
 export const BEHIND_ALL = "99:00:00"
-/** Choice -> categories of SponsorBlock that are cut out of a film. @type {Record<string, string[]>} */
+/**
+ * Each choice of the option, with the categories of SponsorBlock that it cuts out of a film.
+ * @type {Record<string, string[]>}
+ */
 const SPONSORS = {
   sponsor: ["sponsor"],
   most: ["sponsor", "selfpromo", "interaction", "intro", "outro", "preview", "hook", "filler"],
@@ -163,11 +166,11 @@ export const OPTIONS = {
 }
 const NAMES = Object.keys(OPTIONS)
 export const FOR_ONCE = NAMES.filter((name) => OPTIONS[name].isForOnce)
-/** What this browser remembers. */
+/** The name under which this browser stores the options. */
 const LASTING = NAMES.filter((name) => !OPTIONS[name].isForOnce)
 const REMEMBERED = "options"
 
-/** What nobody has chosen otherwise. @type {Chosen} */
+/** The values of options that the reader has not changed. @type {Chosen} */
 export const DEFAULTS = Object.fromEntries(
   NAMES.map((name) => {
     const { kind, values = [] } = OPTIONS[name]
@@ -186,7 +189,7 @@ const SENT_BY_DEFAULT = Object.fromEntries(
 export const doesApply = (name, chosen, known = {}) => OPTIONS[name].applies?.(chosen, known) ?? true
 
 /**
- * The request: some fields always, others only where something was chosen that applies.
+ * Return the fields of a request: some are always sent, others only for a chosen option that applies.
  * @param {Chosen} chosen
  * @param {Known} [known]
  * @returns {Request}
@@ -203,7 +206,7 @@ export function requestOf(chosen, known) {
 }
 
 /**
- * The request with a preset: its name, and the fields that differ from it.
+ * Return the request with a preset: the name of the preset, and the fields that differ from it.
  * @param {Request} request
  * @param {string} name
  * @param {Record<string, any>} preset
@@ -240,8 +243,8 @@ function subtitlesOf(chosen) {
 export const listed = (languages) => languages.split(/[,，\s]+/).filter(Boolean)
 
 /**
- * What is chosen, and what the service offers for it. Fires "open" when the reader unfolds the form, "change" when
- * something is chosen or offered, and "clip" when the reader wants to mark a clip.
+ * The chosen options, and the choices that the service offers. Fires "open" when the reader unfolds the form,
+ * "change" when something is chosen or offered, and "clip" when the reader wants to mark a clip.
  */
 export class Options extends EventTarget {
   /** @type {Chosen} */
@@ -249,7 +252,10 @@ export class Options extends EventTarget {
   preset = ""
   /** @type {Record<string, Record<string, any>>} */
   presets = {}
-  /** What the service offers, by the names of options. @type {Record<string, [value: string, label: string][]>} */
+  /**
+   * The choices that the service offers, by the names of options.
+   * @type {Record<string, [value: string, label: string][]>}
+   */
   offers = { format: [], library: [], cookies: [] }
   /** @type {Known} */
   known = {}
@@ -273,23 +279,23 @@ export class Options extends EventTarget {
     this.#button.addEventListener("click", () => this.#open(!this.isOpen))
   }
 
-  /** As fields of `POST /api/process`. */
+  /** Return the chosen options as fields of `POST /api/process`. */
   get request() {
     const request = requestOf(this.chosen, this.known)
     return this.preset ? besidePreset(request, this.preset, this.presets[this.preset]) : request
   }
 
-  /** Whether a link to a list gives all its entries. */
+  /** Return whether a link to a list downloads all its entries. */
   get isOfLists() {
     return Boolean(this.chosen.playlist || this.presets[this.preset]?.playlist)
   }
 
-  /** Whether the form is unfolded. */
+  /** Return whether the form is unfolded. */
   get isOpen() {
     return this.#button.ariaExpanded === "true"
   }
 
-  /** Whether all that is behind the button is as usual. */
+  /** Return whether all options behind the button have their usual values. */
   get areOthersUsual() {
     return NAMES.every((name) =>
       OPTIONS[name].group === "always" || JSON.stringify(this.chosen[name]) === JSON.stringify(DEFAULTS[name])
@@ -311,7 +317,7 @@ export class Options extends EventTarget {
   }
 
   /**
-   * The reader has chosen something in the form.
+   * Take a choice that the reader has made in the form.
    * @param {string} name
    * @param {any} value
    */
@@ -330,7 +336,7 @@ export class Options extends EventTarget {
     this.#changed()
   }
 
-  /** What this browser remembers of what is chosen. */
+  /** Return the chosen options that this browser remembers. */
   get lasting() {
     return lastingOf(this.chosen)
   }
@@ -344,12 +350,12 @@ export class Options extends EventTarget {
     this.#changed()
   }
 
-  /** Choose as a browser does that remembers nothing. */
+  /** Set all options to the values of a browser that remembers nothing. */
   reset() {
     this.fill({})
   }
 
-  /** Reset what applies to one request, which is being sent; return what was chosen of it. */
+  /** Reset the options that are for one request only, once it is sent; return their values. */
   forget() {
     const before = pick(this.chosen, FOR_ONCE)
     Object.assign(this.chosen, pick(DEFAULTS, FOR_ONCE))
@@ -360,7 +366,8 @@ export class Options extends EventTarget {
   }
 
   /**
-   * Put back what `forget` has returned, unless the reader has chosen something for other links meanwhile.
+   * Restore the values that `forget` has returned, unless the reader has chosen options for other links
+   * meanwhile.
    * @param {Chosen} before
    */
   restore(before) {
@@ -415,7 +422,7 @@ const pick = (values, names) =>
 export const lastingOf = (chosen) => pick(chosen, LASTING)
 
 /**
- * Whether a stored value is one that this option may have: another release may have stored it.
+ * Return whether this option may have a stored value: another release may have stored it.
  * @param {string} name
  * @param {unknown} value
  */

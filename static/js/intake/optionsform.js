@@ -13,11 +13,11 @@ import { owners } from "../tasks/task.js"
 /** @typedef {Pick<import("./options.js").Options, "chosen" | "preset" | "presets" | "offers" | "known" | "canMarkClip" | "choose" | "choosePreset" | "offer" | "offerPresets" | "lasting" | "fill"> & EventTarget} Options */
 
 export const GROUPS = ["good", "part", "extras", "when"]
-/** What a field may hold, shown in it while it is empty. @type {Record<string, string>} */
+/** Examples that fields show while they are empty. @type {Record<string, string>} */
 const HINTS = { audio_language: "en", clip_start: "0:00", clip_end: "1:30" }
 /** A tag such as "pt-BR". */
 const LANGUAGE = "[A-Za-z0-9]{1,8}(-[A-Za-z0-9]{1,8}){0,3}"
-/** Values that are words; all others are names, which are the same in every language. */
+/** The option values that are words and need a translation; all others are names. */
 export const WORDS = [
   "best",
   "worst",
@@ -39,7 +39,10 @@ export class OptionsForm {
   #i18n
   /** @type {OwnPresets} */
   #own
-  /** The field of each option, and what is around it. @type {Map<string, {field: HTMLElement, around: HTMLElement}>} */
+  /**
+   * The field of each option, and the element around it.
+   * @type {Map<string, {field: HTMLElement, around: HTMLElement}>}
+   */
   #fields = new Map()
 
   /**
@@ -54,13 +57,14 @@ export class OptionsForm {
     this.#options = options
     this.#i18n = i18n
     this.#own = this.#newOwn()
-    // `input`, and not `change`: an answer of the service redraws the form, and would undo what is typed in a field.
+    // `input`, and not `change`: when the service answers, the form is redrawn, which would undo a text that
+    // is being typed.
     this.#root.addEventListener("input", ({ target }) => this.#chosen(/** @type {any} */ (target)))
     on(options, "change", () => this.#show())
     this.make()
   }
 
-  /** Make the form anew: the language has changed. */
+  /** Make the form anew after a change of the language. */
   make() {
     this.#fields.clear()
     const preset = this.#labelled("preset", document.createElement("select"), "field")
@@ -76,14 +80,14 @@ export class OptionsForm {
   }
 
   /**
-   * Ask the service what it has.
+   * Ask the service for its presets and cookies.
    * @param {import("../base/api.js").Api} api
    */
   async ask(api) {
     const [presets, cookies] = await Promise.all(
       ["api/presets", "api/cookies"].map((path) =>
         api.get(path).catch((error) => {
-          if (error instanceof Problem) return {} // a service without presets or cookies
+          if (error instanceof Problem) return {} // a service may have no presets or cookies
           throw error
         })
       ),
@@ -186,7 +190,7 @@ export class OptionsForm {
     return { webm: "WebM", h264: "H.264", h265: "H.265", opus: "Opus" }[value] ?? value.toUpperCase()
   }
 
-  /** Show what is chosen, and of the options those that apply. */
+  /** Show the chosen values, and hide options that do not apply. */
   #show() {
     const { chosen, preset, presets, offers, known } = this.#options
     const own = this.#own.names.map((name) => /** @type {[string, string]} */ ([OWN + name, name]))
@@ -252,10 +256,10 @@ export class OptionsForm {
 }
 
 /**
- * A form of its own, apart from that at the box: the three options that are always in sight there, and the others.
+ * Make a separate form with all options, also the three that are always visible at the box.
  * @param {Options} options
  * @param {import("../base/i18n.js").I18n} i18n
- * @param {string[]} without  options to leave out
+ * @param {string[]} without options to leave out
  */
 export function wholeForm(options, i18n, without) {
   const three = /** @type {HTMLElement} */ (document.querySelector("#choices .three")?.cloneNode(true))
@@ -278,17 +282,17 @@ function tickOf(name, value, text) {
   return label
 }
 
-// Choices that the reader has saved under a name, in this browser. They fill in the options; those of the service are
-// resolved there.
+// --- choices that the reader has saved under a name in this browser; they fill in the options, while the
+// service's presets are applied by the service ---
 
 const STORED = "presets"
 const MOST = 30
 const LONGEST_NAME = 40
 const USUAL = JSON.stringify(lastingOf(DEFAULTS))
-/** Before the names of these in the menu: the service may have others of the same names. */
+/** The prefix of the reader's own presets in the menu: the service may have presets of the same names. */
 const OWN = "own:"
 
-/** Below the menu of presets: saves what is chosen, and deletes what was saved. */
+/** The row below the menu of presets, which saves the chosen options as a preset and deletes saved ones. */
 class OwnPresets {
   element = document.createElement("div")
   #options
@@ -320,7 +324,7 @@ class OwnPresets {
     })
     this.#name.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || isOfIme(event)) return
-      event.preventDefault() // it would send the links
+      event.preventDefault() // Enter in this field would otherwise send the links
       this.#add()
     })
     const line = Object.assign(document.createElement("div"), { className: "own-name" })
@@ -334,7 +338,7 @@ class OwnPresets {
     return Object.keys(stored())
   }
 
-  /** The name of what is chosen, if it was saved; "": it was not. */
+  /** Return the name of the saved preset that equals the chosen options, or "". */
   get chosen() {
     const { lasting, preset } = this.#options
     const now = JSON.stringify(lasting)
@@ -353,7 +357,7 @@ class OwnPresets {
   choose(name) {
     const values = stored()[name]
     if (values) this.#options.fill(values)
-    else this.#changed() // deleted in another tab
+    else this.#changed() // the preset was deleted in another tab
   }
 
   #add() {
@@ -365,7 +369,7 @@ class OwnPresets {
     if (!isKept) return
     const summary = this.#save.querySelector("summary")
     this.#save.open = false
-    this.#options.fill(lasting) // no longer a preset of the service
+    this.#options.fill(lasting) // the reader's preset replaces one of the service
     this.#changed()
     this.#name.value = ""
     if (summary) (this.#remove.hidden ? summary : this.#remove).focus()

@@ -6,7 +6,10 @@ import { BEHIND_ALL, DEFAULTS, doesApply, listed, OPTIONS, requestOf } from "./o
 /** @typedef {import("./options.js").Chosen} Chosen */
 /** @typedef {import("../base/i18n.js").I18n} I18n */
 
-/** Options -> what is said of their values; those that are left out are said with the files. @type {Record<string, (value: any, i18n: I18n) => string>} */
+/**
+ * Option -> the words for its values; options that are not here are described with the files.
+ * @type {Record<string, (value: any, i18n: I18n) => string>}
+ */
 const SAYS = {
   mute: (_, i18n) => i18n.t("wish.mute"),
   codec: (value) => (value === "auto" ? "" : value.toUpperCase()),
@@ -27,7 +30,7 @@ const SAYS = {
 }
 
 /**
- * What is chosen in the form of the options, for a request as the server has it.
+ * Return the chosen options for a request in the server's form.
  * @param {Record<string, any>} request
  */
 export function chosenOf({ subtitles = {}, audio_quality, sponsorblock, live, ...request }) {
@@ -48,7 +51,7 @@ export function chosenOf({ subtitles = {}, audio_quality, sponsorblock, live, ..
 }
 
 /**
- * "Best video as MP4 and MP3 audio", and what else differs from the usual.
+ * Return words such as "Best video as MP4 and MP3 audio", and all options that differ from the usual.
  * @param {Chosen} chosen
  * @param {I18n} i18n
  */
@@ -59,7 +62,7 @@ export function sentenceOf(chosen, i18n) {
 }
 
 /**
- * What is chosen beside the three options that are always in sight.
+ * Return words for the options beyond the three that are always visible.
  * @param {Chosen} chosen
  * @param {I18n} i18n
  */
@@ -98,7 +101,7 @@ const nameOf = (format, i18n) =>
   ["any", "best"].includes(format) ? i18n.t("wish.original") : format.toUpperCase()
 
 /**
- * The files that are made, each in words.
+ * Return words for each file that is made.
  * @param {Chosen} chosen
  * @param {I18n} i18n
  */

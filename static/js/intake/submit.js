@@ -6,7 +6,7 @@ import { Problem } from "../base/api.js"
 import { byId } from "../base/dom.js"
 import { ownedPath, owners } from "../tasks/task.js"
 
-/** As many as the server takes at once. */
+/** The most links that the server takes in one request. */
 const BATCH = 500
 /** Links that could not be sent are retried after this time, or earlier once the server answers again. */
 const AGAIN_MS = 5_000
@@ -27,11 +27,17 @@ export class Submit extends EventTarget {
   #options
   #api
   #i18n
-  /** Links that no server answered to, with the fields beside the options, and for whom: sent once it answers again. */
+  /**
+   * Links for which no answer came, with their extra fields and their owner. They are sent once the server
+   * answers again.
+   */
   #waiting = { links: /** @type {string[]} */ ([]), more: {}, owner: "" }
   /** Idempotency keys of unanswered requests: a retry of the same body has the same key. @type {Map<string, string>} */
   #keys = new Map()
-  /** What was sent last: the next links wait for it, so that tasks are in the order of the links. */
+  /**
+   * The request that was sent last: the next links wait for its end, so that tasks have the order of the
+   * links.
+   */
   #last = Promise.resolve()
   #underWay = 0
 
@@ -54,7 +60,7 @@ export class Submit extends EventTarget {
     })
   }
 
-  /** The server answers again: what waits is sent, unless it was edited meanwhile. */
+  /** Send the waiting links, since the server answers again, unless they were edited meanwhile. */
   back() {
     const { links, more, owner } = this.#waiting
     const left = links.filter((link) => this.#box.links.includes(link))
@@ -62,8 +68,8 @@ export class Submit extends EventTarget {
   }
 
   /**
-   * Send all that is in the box.
-   * @param {object} [more]  fields of the request beside the options
+   * Send everything in the box.
+   * @param {object} [more] fields of the request beside the options
    */
   async send(more = {}) {
     const { links } = this.#box
@@ -72,17 +78,18 @@ export class Submit extends EventTarget {
   }
 
   /**
-   * The links leave the box, which is free for the next ones; those that are not accepted come back into it.
+   * Take the links out of the box, which is free for the next ones, and send them; links that are not
+   * accepted come back.
    * @param {string[]} links
    * @param {object} more
-   * @param {string} owner  for whom; "": who is logged in
+   * @param {string} owner for whom; "": who is logged in
    */
   async #send(links, more, owner) {
     const request = { ...this.#options.request, ...more }
     const chosen = this.#options.forget()
     this.#waiting = { links: [], more: {}, owner: "" }
     this.dispatchEvent(new CustomEvent("sending", { detail: links }))
-    if (this.#box.hasFocus) this.#box.focus() // from the button, or a question that is gone
+    if (this.#box.hasFocus) this.#box.focus() // the focus was on the button, or on a question that is gone
     this.#box.take(links)
     this.dispatchEvent(new Event("taken"))
     this.#form.ariaBusy = String(++this.#underWay > 0)
@@ -144,7 +151,8 @@ export class Submit extends EventTarget {
         }
         if (over.length) {
           const problem = results.find((result) => result.problem?.code === "over_limit")?.problem ?? null
-          return { refused, rest: [...over, ...links.slice(from + BATCH)], problem } // it is said once for all
+          // One message for all links.
+          return { refused, rest: [...over, ...links.slice(from + BATCH)], problem }
         }
       } catch (error) {
         if (!(error instanceof Problem)) throw error

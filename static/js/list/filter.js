@@ -16,16 +16,16 @@ export class Findings {
   }
 
   /**
-   * The server did not list these tasks. It was asked for some by stage, so a task that has changed its stage
-   * meanwhile may have been missed: that it does not match holds for this stage only.
-   * @param {Task[]} tasks  as they were when the server was asked
+   * Note that the server did not list these tasks. It searches by stage, so it may have missed a task that
+   * has changed its stage meanwhile: "no match" holds only for the stage in which the task was.
+   * @param {Task[]} tasks as they were when the server was asked
    */
   missed(tasks) {
     for (const task of tasks) this.#said.set(task.task_id, { isIn: false, task })
   }
 
   /**
-   * Whether the task holds the text; undefined: ask the server.
+   * Return whether the task contains the text; undefined: ask the server.
    * @param {Task} task
    */
   has(task) {
@@ -38,11 +38,15 @@ export class Findings {
 /** @param {Task} task */
 const wordsOf = ({ url, video_info: { title, uploader } }) => JSON.stringify([url, title, uploader])
 
-// Which tasks belong to a list, as the reader chose it, and what the server is asked for it.
+// --- the rule of the list: which tasks belong to it by the reader's choice, and how the server is asked for
+// them ---
 
 /** @typedef {{status?: string, stages?: readonly import("../tasks/task.js").Stage[]}} Choice */
 
-/** What each choice asks for. @type {Record<string, Choice>} */
+/**
+ * Each choice of the filter, with the status or the stages of the tasks that it shows.
+ * @type {Record<string, Choice>}
+ */
 export const CHOICES = {
   all: {},
   active: { stages: RUNNING_STAGES },
@@ -78,7 +82,7 @@ export class Rule {
     return this.#choice
   }
 
-  /** The parameters of the page's address that hold the rule; empty: the default. */
+  /** Return the parameters of the page's address that keep the rule; none for the default. */
   get address() {
     return {
       show: this.#choice === "all" ? "" : this.#choice,
@@ -88,14 +92,14 @@ export class Rule {
     }
   }
 
-  /** As the query of `GET /api/tasks`. */
+  /** Return the rule as the query of `GET /api/tasks`. */
   get query() {
     const { status, stages } = CHOICES[this.#choice]
     const folded = this.isFolded ? "1" : undefined
     return { sort: this.sort, status, stage: stages?.join(","), q: this.#text, owner: this.owner, folded }
   }
 
-  /** Whether entries stand under their list only; where the reader searches each stands by itself. */
+  /** Return whether entries are shown only under their list; in a search, each entry has a row of its own. */
   get isFolded() {
     return !this.#text
   }
@@ -105,7 +109,7 @@ export class Rule {
   }
 
   /**
-   * Whether the task belongs to the list; undefined: only the server can say.
+   * Return whether the task belongs to the list; undefined: only the server can say.
    * @param {Task} task
    */
   matches(task) {
@@ -128,7 +132,7 @@ export class Rule {
   }
 }
 
-// The reader's choice of what is shown, and in which order. It stands in the page's address, so it outlasts a reload.
+// --- the reader's choice of filter and order; the page's address keeps it, so it outlasts a reload ---
 
 const SEARCH_PAUSE_MS = 250
 
@@ -147,7 +151,8 @@ export class Filter extends EventTarget {
     form.addEventListener("submit", (event) => event.preventDefault())
     const changed = (/** @type {any} */ event) => {
       clearTimeout(this.#pause)
-      if (event.isComposing) return // letters of a Chinese word, say, which nobody looks for
+      // A word is still being composed, such as the letters of a Chinese one, and nobody searches for it.
+      if (event.isComposing) return
       const isTyping = this.#text !== this.rule.text
       this.#pause = setTimeout(() => this.#read(), isTyping ? SEARCH_PAUSE_MS : 0)
     }
@@ -161,7 +166,7 @@ export class Filter extends EventTarget {
   }
 
   /**
-   * Show everything that has this text; "": everything.
+   * Search all tasks for this text; "" shows everything.
    * @param {string} [text]
    */
   clear(text = "") {
@@ -179,7 +184,7 @@ export class Filter extends EventTarget {
     this.#field("show").value = show in CHOICES ? show : "all"
     this.#field("sort").value = SORTS.includes(sort) ? sort : SORTS[0]
     this.#field("q").value = query.get("q") ?? ""
-    const owner = this.#field("owner") // only where there are several people
+    const owner = this.#field("owner") // the field exists only if there are several people
     if (owner) owner.value = query.get("owner") ?? ""
     this.#choose()
   }

@@ -5,7 +5,10 @@ import { ACTIONS } from "../row/actions.js"
 import { openDialog } from "../base/dialogs.js"
 import { iconButton, make } from "../base/elements.js"
 
-/** What holds everywhere but in a field; the words are `keys.<name>`. @type {Record<string, string>} */
+/**
+ * The keys that work everywhere except in a field; their words are `keys.<name>`.
+ * @type {Record<string, string>}
+ */
 export const EVERYWHERE = {
   link: "n",
   list: "Esc ↓",
@@ -17,11 +20,11 @@ export const EVERYWHERE = {
   clear: "Esc",
   help: "?",
 }
-/** Keys as they are called. @type {Record<string, string>} */
+/** The names of keys. @type {Record<string, string>} */
 const NAMES = { " ": "Space" }
 
 /**
- * Made anew each time, in the page's language.
+ * Make the list anew, in the page's present language.
  * @param {import("../base/i18n.js").I18n} i18n
  */
 function theDialog(i18n) {
@@ -43,7 +46,7 @@ export function listKeys(i18n) {
   const ofRows = new Map([["↑ ↓", [i18n.t("keys.move")]], ["← →", [i18n.t("keys.controls")]]])
   for (const [name, { key }] of Object.entries(ACTIONS)) {
     const words = i18n.t(`action.${name}`)
-    const isOfLists = name.endsWith("_entries") // the same for all entries of a list
+    const isOfLists = name.endsWith("_entries") // actions on entries use the same keys for every list
     if (key && !isOfLists) ofRows.set(key, [...(ofRows.get(key) ?? []), words])
   }
   const lists = [

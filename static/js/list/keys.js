@@ -48,7 +48,8 @@ export class Keys {
     }
     document.addEventListener("keydown", (event) => {
       const target = /** @type {Element} */ (event.target)
-      const key = event.shiftKey || event.key.length > 1 ? event.key : event.key.toLowerCase() // caps lock
+      // With caps lock the key is a capital letter.
+      const key = event.shiftKey || event.key.length > 1 ? event.key : event.key.toLowerCase()
       if (event.defaultPrevented || event.altKey || event.isComposing) return
       const isPlain = !event.ctrlKey && !event.metaKey && !event.shiftKey
       if (isPlain && leadsToList(key, target)) {
@@ -59,10 +60,11 @@ export class Keys {
         return event.preventDefault()
       }
       if (target.closest(FIELDS)) return
-      if (document.body.dataset.page) return // the log-in, where there is nothing for them to act on
+      if (document.body.dataset.page) return // the log-in is shown, and the keys have nothing to act on
       if (event.ctrlKey || event.metaKey) {
         if (key.toLowerCase() !== "a" || !list.tasks.length) return
-        if (target.closest("pre")) getSelection()?.selectAllChildren(target) // a log, to be copied
+        // Selects the whole log, to be copied.
+        if (target.closest("pre")) getSelection()?.selectAllChildren(target)
         else selection.all(list.tasks)
       } else if (!onRow(event, key, target) && key in everywhere) everywhere[key]()
       else return
@@ -93,7 +95,7 @@ export class Keys {
 }
 
 /**
- * Whether the key leads out of a field, down to the list.
+ * Return whether the key leads out of a field, down to the list.
  * @param {string} key
  * @param {Element} target
  */
@@ -105,10 +107,11 @@ function leadsToList(key, target) {
 }
 
 /**
- * A row is one stop of Tab; its controls are reached from it, and each from the one beside it.
+ * Move the focus within a row by the arrow keys: from the row to its controls, and from control to control.
+ * The whole row is one stop of Tab.
  * @param {string} key
  * @param {HTMLElement} row
- * @param {Element} target  the row, or one of its controls
+ * @param {Element} target the row, or one of its controls
  */
 function controlBeside(key, row, target) {
   const by = { ArrowRight: 1, ArrowLeft: -1 }[key]

@@ -42,16 +42,16 @@ export class Geometry {
   }
 
   /**
-   * The top of a row, in px from the top of its section's rows.
+   * Return the top of a row, in px from the top of its section's rows.
    * @param {number} index
-   * @param {number} from  the first row of the section
+   * @param {number} from the first row of the section
    */
   offset(index, from) {
     return (index - from) * this.#sizes.row + this.#moreBetween(from, index)
   }
 
   /**
-   * The top of a row, in px from the top of the list.
+   * Return the top of a row, in px from the top of the list.
    * @param {number} index
    */
   top(index) {
@@ -60,8 +60,8 @@ export class Geometry {
   }
 
   /**
-   * The rows of a section that can be seen, `from` up to, but without, `to`.
-   * @param {number} at  which section
+   * Return the rows of a section that are in sight, from `from` up to, but without, `to`.
+   * @param {number} at which section
    * @param {{top: number, bottom: number}} sight
    */
   inSight(at, { top, bottom }) {
@@ -73,7 +73,8 @@ export class Geometry {
   }
 
   /**
-   * The row at `y` px from the top of its section's rows; above them `from`, below them `to`.
+   * Return the row at `y` px from the top of its section; `from` if `y` is above all rows, `to` if it is
+   * below them.
    * @param {number} y
    * @param {number} from
    * @param {number} to
@@ -105,22 +106,29 @@ export class Geometry {
   }
 }
 
-// Stand-ins in a section for rows that are not in the document: their titles, about where the rows would be, so that
-// the browser's search finds a title and scrolls there. Screen readers do not see them: rows tell how many there are.
+// --- gaps: stand-ins for rows that are not in the document, with their titles about where the rows would be,
+// so that the browser's search finds a title and scrolls there; screen readers do not see gaps, because each
+// row says how many there are ---
 
 /** @typedef {{from: number, to: number, top: number, height: number}} Gap */
 
-/** Rows in one gap: a long stretch gets several gaps, so that a browser lays out only the text in sight. */
+/**
+ * The most rows of one gap: a long stretch gets several gaps, so that a browser lays out only the text in
+ * sight.
+ */
 const GAP_ROWS = 50
-/** Time between updates of the text: its layout is expensive, and while somebody scrolls it changes all the time. */
+/**
+ * Time between updates of the titles in gaps: their layout is expensive, and they change all the time while
+ * somebody scrolls.
+ */
 const WRITE_MS = 500
-/** Gaps that are written in one go. */
+/** The most gaps that are written without a pause. */
 const AT_ONCE = 200
 
 /**
- * The stretches of a section whose rows are not in the document.
+ * Return the stretches of a section whose rows are not in the document.
  * @param {Section} section
- * @param {number[]} there  rows of the section that are in the document, in order
+ * @param {number[]} there rows of the section that are in the document, in order
  */
 export function stretches({ from, to }, there) {
   /** @type {[from: number, to: number][]} */
@@ -140,7 +148,7 @@ export class Gaps {
   #elements = []
   /** @type {Gap[]} */
   #shown = []
-  /** Which tasks an element names. @type {WeakMap<HTMLElement, string>} */
+  /** The ids of the tasks whose titles are in the element of a gap. @type {WeakMap<HTMLElement, string>} */
   #written = new WeakMap()
   #tasks
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -157,8 +165,8 @@ export class Gaps {
   }
 
   /**
-   * The elements for these gaps. One that begins where a gap began before keeps its titles: in another gap they would
-   * lead the browser's search to other rows, until they are written again.
+   * Return the elements for these gaps. An element is reused for a gap that begins at the same row: in
+   * another gap, its old titles would lead the browser's search to wrong rows until they are rewritten.
    * @param {Gap[]} gaps
    */
   show(gaps) {
@@ -178,11 +186,11 @@ export class Gaps {
       const element = this.#elements[at]
       const names = `${from} ${to} ${tasks[from]?.task_id} ${tasks[to - 1]?.task_id} ${tasks.length}`
       if (this.#written.get(element) === names) continue
-      if (!left--) return void (this.#timer = setTimeout(() => this.#write())) // yields to other work
+      if (!left--) return void (this.#timer = setTimeout(() => this.#write())) // pause for other work
       this.#written.set(element, names)
       const lines = tasks.slice(from, to).map((task) => titleOf(task).replaceAll("\n", " "))
       element.textContent = lines.join("\n")
-      element.style.lineHeight = `${height / lines.length}px` // each title about where its row would be
+      element.style.lineHeight = `${height / lines.length}px` // puts each title about where its row would be
     }
   }
 }
@@ -205,7 +213,7 @@ function place(element, top, height) {
   if (element.style.height !== high) element.style.height = high
 }
 
-// A section of the list in the document: its heading, and a list of the rows that are there, with gaps between them.
+// --- a section of the list in the document: its heading, and the list of its rows and gaps ---
 
 export class SectionElement {
   element = document.createElement("section")
@@ -269,10 +277,10 @@ export class SectionElement {
 }
 
 /**
- * Rows and gaps in the order of the document.
+ * Put rows and gaps into the document in their order.
  * @param {[index: number, row: import("../row/row.js").Row][]} rows
  * @param {HTMLElement[]} gaps
- * @param {number[]} starts  the first row of each gap
+ * @param {number[]} starts the first row of each gap
  */
 function inOrder(rows, gaps, starts) {
   /** @type {HTMLElement[]} */
@@ -294,8 +302,8 @@ function setStyle(element, name, value) {
   if (element.style[name] !== value) element.style[name] = value
 }
 
-// Sections and rows in the document, each positioned by a transform: so adding or removing one does not lay out
-// the others anew.
+// --- sections and rows in the document, each positioned by a transform: adding or removing one does not lay
+// out the others anew ---
 
 /** @typedef {import("../row/row.js").Row} Row */
 /** @typedef {import("../tasks/task.js").Task} Task */
@@ -305,7 +313,10 @@ export class Layout {
   rows = new Map()
   /** The extra height of opened rows in px, by id. @type {Map<string, number>} */
   opened = new Map()
-  /** Where rows stand: px from the top of the list, and in which section. @type {Map<string, {top: number, key: number}>} */
+  /**
+   * The position of each row: px from the top of the list, and its section.
+   * @type {Map<string, {top: number, key: number}>}
+   */
   places = new Map()
   geometry = new Geometry([], { row: 1, head: 0 }, new Map())
   #root
@@ -313,7 +324,10 @@ export class Layout {
   #edge
   #makeRow
   #i18n
-  /** An element as high as a row, and as wide as the heading of a section is high: the stylesheet sets both. */
+  /**
+   * An element to measure with: it is as high as a row, and as wide as the heading of a section is high. The
+   * stylesheet sets both.
+   */
   #ruler
   /** @type {Map<number, SectionElement>} */
   #sections = new Map()
@@ -334,13 +348,13 @@ export class Layout {
     this.#ruler = /** @type {HTMLElement} */ (root.querySelector("[data-part=ruler]"))
   }
 
-  /** Make all rows anew: the language has changed. */
+  /** Make all rows anew after a change of the language. */
   renew() {
     this.rows.clear()
     this.#sections.clear()
   }
 
-  /** Compute where everything is to stand. */
+  /** Compute the positions of all sections and rows. */
   measure() {
     const opened = [...this.opened].map(([id, more]) => [this.#shown.indexOf(id), more])
     const sizes = { row: this.#ruler.offsetHeight, head: this.#ruler.offsetWidth }

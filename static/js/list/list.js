@@ -12,7 +12,7 @@ export class Sequence {
   #compare
   /** @type {T[]} */
   #items = []
-  /** The item as it stood when it got its place. @type {Map<string, T>} */
+  /** Each item as it was when it got its place, by its id. @type {Map<string, T>} */
   #byId = new Map()
 
   /** @param {(a: T, b: T) => number} compare  0 only for the same item */
@@ -37,7 +37,7 @@ export class Sequence {
   }
 
   /**
-   * Put in an item, in place of the one with its id; says whether that one stood somewhere else.
+   * Insert an item, or replace the one with its id; return whether the item has moved.
    * @param {T} item
    */
   put(item) {
@@ -66,7 +66,7 @@ export class Sequence {
   }
 
   /**
-   * Where `item` stands, or would stand.
+   * Return the index of `item`, or the index that it would have.
    * @param {T} item
    */
   #placeOf(item) {
@@ -80,8 +80,8 @@ export class Sequence {
   }
 }
 
-// The tasks that belong to what the reader chose, in their order, as far down as pages were loaded: nothing below the
-// last of them is listed, so what is loaded next moves nothing.
+// --- the tasks that match the reader's choice, in their order, as far down as pages were loaded: nothing
+// below the last loaded task is listed, so the next page moves no row ---
 
 /** @typedef {import("../tasks/task.js").Task} Task */
 
@@ -92,11 +92,11 @@ export class TaskList {
   #sent = new Set()
   rule = new Rule()
   order = new Order(new Sections(new Date(), this.rule.sort, false, this.#fresh))
-  /** The last task that was loaded, as it was then; null: there are no more pages. @type {Task | null} */
+  /** The last task that was loaded, as it was then; null if there are no more pages. @type {Task | null} */
   edge = null
   /** @type {Sequence<Task>} */
   #shown = this.#inOrder()
-  /** Ids of which only the server can say whether they belong here. @type {Set<string>} */
+  /** The ids of tasks of which only the server can say whether they match. @type {Set<string>} */
   #doubts = new Set()
 
   get tasks() {
@@ -117,7 +117,7 @@ export class TaskList {
     return [...this.#doubts]
   }
 
-  /** Whether any stand at the top because the reader has sent them just now. */
+  /** Return whether any task stands at the top because the reader has just sent it. */
   get fresh() {
     return this.#fresh.size > 0
   }
@@ -128,13 +128,14 @@ export class TaskList {
   }
 
   /**
-   * The reader sends these links: their tasks are to stand at the top, and those that were sent before where they belong.
+   * Note that the reader sends these links: their tasks will stand at the top, and tasks sent earlier go to
+   * their usual places.
    * @param {string[]} links
    */
   expect(links) {
     this.#sent = new Set(links)
     const before = [...this.#fresh].flatMap((id) => this.#shown.get(id) ?? [])
-    for (const { task_id } of before) this.#shown.remove(task_id) // from the place that it has by now
+    for (const { task_id } of before) this.#shown.remove(task_id) // removed from the place at the top
     this.#fresh.clear()
     for (const task of before) this.consider(task)
   }
@@ -149,7 +150,7 @@ export class TaskList {
   }
 
   /**
-   * Show, move, change or drop a task. One that only the server can judge stays as it is for now.
+   * Show, move, change or drop a task. A task that only the server can judge stays as it is for now.
    * @param {Task} task
    */
   consider(task) {
@@ -170,7 +171,7 @@ export class TaskList {
   }
 
   /**
-   * Begin anew with these tasks, perhaps by another rule.
+   * Replace the list by these tasks, perhaps with another rule.
    * @param {Rule} rule
    * @param {Iterable<Task>} tasks
    */
@@ -183,7 +184,7 @@ export class TaskList {
   }
 
   /**
-   * The list is loaded as far as these tasks go.
+   * Add the tasks of a page: the list is loaded down to the last of them.
    * @param {Task[]} tasks
    * @param {boolean} hasMore
    */

@@ -9,19 +9,28 @@ const NEW = 2 ** 53 - 1
 const NOW = NEW - 1
 const WAITING = NOW - 1
 
-/** By what a task does and the day of its end, or by the day on which it was added. */
+/**
+ * The orders of the list: by the state of tasks and the day of their end, or by the day on which they were
+ * added.
+ */
 export const SORTS = ["state", "added"]
 
-/** Sections are numbers: higher ones stand above. A day is the time in ms at which it began, in local time. */
+/**
+ * The sections of the list. A section is a number: higher numbers stand above. A day is the time in ms at
+ * which it began, in local time.
+ */
 export class Sections {
   #today
   #yesterday
-  /** Dates are expensive to parse, and sorting needs them again and again. @type {WeakMap<Task, number>} */
+  /**
+   * The time of each task in ms: dates are expensive to parse, and sorting needs them again and again.
+   * @type {WeakMap<Task, number>}
+   */
   #known = new WeakMap()
 
-  /** Whether what runs and what waits stands above what has ended. */
+  /** Whether running and waiting tasks stand above those that have ended. */
   isByState
-  /** Whether what has ended stands by the time of its end. */
+  /** Whether ended tasks are ordered by the time of their end. */
   isByEnd
   #fresh
 
@@ -39,7 +48,9 @@ export class Sections {
     this.#yesterday = new Date(now.getFullYear(), now.getMonth(), now.getDate() - 1).getTime()
   }
 
-  /** Whether a new day has begun, so that titles of sections have changed. */
+  /**
+   * Note the present day; return whether a new one has begun, so that the titles of sections have changed.
+   */
   get isOver() {
     return new Sections().#today !== this.#today
   }
@@ -55,7 +66,7 @@ export class Sections {
   }
 
   /**
-   * The heading: a key of the catalogue, or the month.
+   * Return the heading of a section: a key of the catalogue, or the month.
    * @param {number} section
    * @returns {string | Date}
    */
@@ -81,13 +92,15 @@ export class Sections {
   /** @param {Task} task */
   #dayOf(task) {
     const ended = new Date(this.isByEnd ? endOf(task) : task.created_at)
-    if (ended.getTime() >= this.#today) return this.#today // clocks differ: nothing ended tomorrow
+    // An end in the future comes from a clock that is ahead: the task ended today.
+    if (ended.getTime() >= this.#today) return this.#today
     if (ended.getTime() >= this.#yesterday) return this.#yesterday
     return new Date(ended.getFullYear(), ended.getMonth(), 1).getTime()
   }
 }
 
-// The order of the list, which is that of the server's pages: so the next page stands below the one before, always.
+// --- the order of the list, which is that of the server's pages: the next page always stands below the one
+// before ---
 
 export class Order {
   sections
@@ -98,7 +111,7 @@ export class Order {
   }
 
   /**
-   * Negative if `a` stands above `b`.
+   * Compare two tasks; negative if `a` stands above `b`.
    * @param {Task} a
    * @param {Task} b
    */
@@ -106,13 +119,14 @@ export class Order {
     const section = this.sections.of(a)
     const between = this.sections.of(b) - section
     if (between) return between
-    if (this.sections.isInTurn(section)) return a.number - b.number // what begins now stands below
+    // A task that begins now stands below those that run already.
+    if (this.sections.isInTurn(section)) return a.number - b.number
     if (this.sections.isWaiting(section)) return compareWaiting(a, b)
     return (this.sections.isByEnd ? compareEnds(a, b) : 0) || b.number - a.number
   }
 
   /**
-   * Whether a task stands before another one in the queue, wherever their rows stand.
+   * Return whether task `a` is before `b` in the queue, wherever their rows stand.
    * @param {Task} a
    * @param {Task} b
    */
@@ -121,7 +135,7 @@ export class Order {
   }
 
   /**
-   * The task that stands last.
+   * Return the task that stands last.
    * @param {readonly Task[]} tasks
    * @returns {Task | undefined}
    */
@@ -130,8 +144,8 @@ export class Order {
   }
 
   /**
-   * The tasks that a listing as far as `last` would hold.
-   * @param {Task | undefined} last  undefined: the listing went to the very end
+   * Return the tasks that a listing down to `last` would contain.
+   * @param {Task | undefined} last undefined: the listing went to the very end
    * @param {Task[]} tasks
    */
   asFarAs(last, tasks) {
@@ -143,7 +157,7 @@ export class Order {
 const isQueued = (task) => task.stage === "queued"
 
 /**
- * The order of the queue, with paused tasks behind it, the newest first.
+ * Compare two tasks by the queue's order, with paused tasks after it, the newest first.
  * @param {Task} a
  * @param {Task} b
  */
@@ -155,7 +169,7 @@ function compareWaiting(a, b) {
 }
 
 /**
- * The last ended first.
+ * Compare two tasks by their ends, the last one first.
  * @param {Task} a
  * @param {Task} b
  */

@@ -8,7 +8,7 @@ import { isRunning } from "../tasks/task.js"
 /** @typedef {{tasks: Task[], next_cursor?: string}} Page */
 /** @typedef {{signal?: AbortSignal, patience?: number}} How */
 
-/** Few tasks, so that the first page comes fast. */
+/** The number of tasks on the first page: few, so that it comes fast. */
 export const FIRST_PAGE = 50
 /** The most tasks that the server returns at once. */
 export const LARGEST_PAGE = 200
@@ -16,7 +16,10 @@ export const LARGEST_PAGE = 200
 export class Source {
   #api
   #filter
-  /** The first page, asked for by `begin`, and for which rule. @type {{rule: object, page: Promise<Page>} | null} */
+  /**
+   * The request for the first page that `begin` has made, with its rule.
+   * @type {{rule: object, page: Promise<Page>} | null}
+   */
   #early = null
 
   /**
@@ -28,7 +31,7 @@ export class Source {
     this.#filter = filter
   }
 
-  /** Ask for the first page before anybody waits for it: while it is on its way, the parts of the page are made. */
+  /** Request the first page early: the parts of the page are made while it is on its way. */
   begin() {
     const page = this.page({ limit: FIRST_PAGE }, {})
     page.catch(() => {}) // an error is reported to the caller that awaits the page
@@ -36,7 +39,7 @@ export class Source {
   }
 
   /**
-   * The first page.
+   * Return the first page.
    * @param {How} how
    */
   async first(how) {
@@ -57,14 +60,14 @@ export class Source {
     const { rule } = this.#filter
     /** @type {Page} */
     const page = await this.#api.get("api/tasks", { ...rule.query, ...query }, how)
-    // The answer is not from Clipwire but, for example, from a captive portal.
+    // Otherwise the answer is not from Clipwire but, for example, from a captive portal.
     if (!page?.tasks?.every((task) => task?.task_id)) throw new Problem(0, {})
     rule.found(page.tasks)
     return page
   }
 
   /**
-   * The first pages as one, until they hold enough.
+   * Return the first pages as one, until they contain enough.
    * @param {(last: Task) => boolean} isEnough
    * @param {How} how
    */
@@ -80,9 +83,9 @@ export class Source {
   }
 
   /**
-   * All entries of a list.
+   * Return all entries of a list.
    * @param {string} id
-   * @param {string} [q]  those that hold this text
+   * @param {string} [q] those that hold this text
    */
   async entries(id, q) {
     /** @type {Task[]} */
@@ -99,7 +102,7 @@ export class Source {
   }
 
   /**
-   * Those of the named tasks that still exist.
+   * Return those of the named tasks that still exist.
    * @param {string[]} ids
    * @param {How} how
    */
@@ -116,7 +119,7 @@ export class Source {
   }
 }
 
-// How far down the list is loaded: page after page.
+// --- how far down the list is loaded, page after page ---
 
 export class Pages {
   #source
@@ -144,7 +147,7 @@ export class Pages {
   }
 
   /**
-   * The first page, in place of all that is shown.
+   * Load the first page, in place of the whole list.
    * @param {AbortSignal} signal
    */
   async first(signal) {
@@ -162,7 +165,7 @@ export class Pages {
   }
 
   /**
-   * The next page that holds anything new: a task that has moved meanwhile may be on two.
+   * Load the next page that has anything new: a task that has moved meanwhile may be on two pages.
    * @param {AbortSignal} signal
    */
   async more(signal) {
@@ -178,7 +181,7 @@ export class Pages {
   }
 
   /**
-   * All pages that are left.
+   * Load all remaining pages.
    * @param {AbortSignal} signal
    */
   async rest(signal) {
@@ -186,19 +189,19 @@ export class Pages {
   }
 
   /**
-   * Ask for the lists of entries that stand by themselves, since each names its list.
+   * Request the lists of entries that have rows of their own, since such a row names its list.
    * @param {Task[]} tasks
    */
   async #nameLists(tasks) {
     if (this.#filter.rule.isFolded) return
     const lists = new Set(tasks.flatMap(({ playlist_id = "" }) => playlist_id || []))
     const unknown = [...lists].filter((id) => !this.#tasks.has(id))
-    // Requested again.
+    // After an error, the next page requests them again.
     if (unknown.length) this.#tasks.mergeAll(await this.#source.named(unknown, {}).catch(() => []))
   }
 
   /**
-   * The list is loaded as far as this page goes.
+   * Add a page: the list is loaded down to its last task.
    * @param {import("./pages.js").Page} page
    */
   reached({ tasks, next_cursor }) {
@@ -213,10 +216,10 @@ export class Pages {
   }
 }
 
-// Compares what is shown with the server: after a gap in the feed, when the feed has been silent for long, and for
-// tasks of which only the server can say whether they match a search.
+// --- compares the list with the server: after a gap in the feed, when the feed was silent for long, and for
+// tasks of which only the server can say whether they match a search ---
 
-/** ms until the answer to a check must begin: without one the connection is dead. */
+/** ms until the answer to a check must begin; otherwise the connection counts as dead. */
 const PATIENCE_MS = 5_000
 
 export class Checks {
@@ -242,7 +245,7 @@ export class Checks {
   }
 
   /**
-   * Bring up to date the first page, the rows in sight and what runs. Returns whether there was any news.
+   * Bring the first page, the rows in sight and running tasks up to date. Return whether there was any news.
    * @param {AbortSignal} signal
    */
   async look(signal) {
@@ -253,11 +256,11 @@ export class Checks {
   }
 
   /**
-   * Bring up to date all tasks that are shown, and all that have not ended.
+   * Bring all shown tasks up to date, and all that have not ended.
    * @param {AbortSignal} signal
    */
   async deep(signal) {
-    await this.look(signal) // the rows that the reader sees come first
+    await this.look(signal) // the rows in sight come first
     const before = [...this.#list.tasks]
     const edge = this.#list.edge ?? this.#list.order.last(before)
     const page = await this.#source.pages(this.#reaches(edge), { signal })
@@ -266,7 +269,7 @@ export class Checks {
   }
 
   /**
-   * Ask the server which of the doubtful tasks match the rule: those that it lists do.
+   * Ask the server which of the doubtful tasks match the rule: it lists only these.
    * @param {AbortSignal} signal
    */
   async judge(signal) {
@@ -283,10 +286,10 @@ export class Checks {
   }
 
   /**
-   * Take in the listed tasks, and ask by id for those that are missing: they do not match any more, or were removed.
-   * @param {Task[]} before  what was shown when the server was asked
+   * Take in the listed tasks, and request missing ones by id: they match no more, or were removed.
+   * @param {Task[]} before what was shown when the server was asked
    * @param {Page} page
-   * @param {string[]} known  ids to ask for unless they were listed
+   * @param {string[]} known ids to ask for unless they were listed
    * @param {How} how
    */
   async #compare(before, page, known, how) {
@@ -305,8 +308,8 @@ export class Checks {
   }
 
   /**
-   * A function that tells whether a listing down to `last` reaches this task.
-   * @param {Task | undefined} task  undefined: any listing is enough
+   * Return a function that tells whether a listing down to `last` includes this task.
+   * @param {Task | undefined} task undefined: any listing is enough
    */
   #reaches(task) {
     return (/** @type {Task} */ last) => !task || this.#list.order.compare(last, task) >= 0
