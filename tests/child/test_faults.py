@@ -62,6 +62,17 @@ async def test_a_fault_has_a_code(
 
 
 @pytest.mark.parametrize(
+    "proxy",
+    ["http://127.0.0.1:1", "socks5://127.0.0.1:1", "socks5h://proxy.invalid:1080", "socks4://127.0.0.1:1"],
+)
+async def test_a_proxy_that_cannot_be_reached_is_no_fault_of_the_source(
+    jobs: Jobs, site: Site, tmp_path: Path, proxy: str
+) -> None:
+    outcome = await jobs.download(tmp_path / "t", site.url("/video.mp4"), proxy=proxy)
+    assert broken(outcome)[0] == "proxy_error"
+
+
+@pytest.mark.parametrize(
     ("path", "hint"),
     [
         ("/1mb.mp4?lie=-1000000", "nothing_came"),  # an empty file

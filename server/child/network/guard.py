@@ -83,6 +83,9 @@ def install(allowed_private_hosts: Sequence[str], proxy: str | None = None) -> N
         # Check the targets of all requests that go through the proxy: HTTP, CONNECT tunnels and SOCKS.
         from yt_dlp.socks import sockssocket
 
+        if proxy.startswith("socks"):
+            guard.socks_proxy = plain(urlsplit(proxy).hostname or "")
+
         def url(_self: Any, _method: str, url: str, *_: Any, **__: Any) -> None:
             parts = urlsplit(url)
             guard.check_literal(parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme, 0))
@@ -90,13 +93,31 @@ def install(allowed_private_hosts: Sequence[str], proxy: str | None = None) -> N
         def tunnel(_self: Any, host: str, port: int | None = None, *_: Any, **__: Any) -> None:
             guard.check_literal(host, port or DEFAULT_PORTS["https"])
 
-        def socks(self: Any, _connect: Any, address: tuple[str, int]) -> None:
-            if self._proxy:
-                guard.check_literal(*address[:2])
+        make_proxy = sockssocket._make_proxy
+
+        def socks(self: Any, connect: Callable[..., Any], address: tuple[str, int]) -> Any:
+            def connect_to_proxy(*arguments: Any) -> Any:
+                try:
+                    return connect(*arguments)
+                except ConnectionError as error:
+                    raise _socks_proxy_error(error) from error
+
+            if not self._proxy:
+                return make_proxy(self, connect, address)
+            guard.check_literal(*address[:2])
+            return make_proxy(self, connect_to_proxy, address)
 
         _check_before(http.client.HTTPConnection, "putrequest", url)
         _check_before(http.client.HTTPConnection, "set_tunnel", tunnel)
-        _check_before(sockssocket, "_make_proxy", socks)
+        sockssocket._make_proxy = socks
+
+
+def _socks_proxy_error(error: OSError) -> OSError:
+    """What yt-dlp raises if a SOCKS proxy refuses: a fault of the way to it would look like the source's."""
+    from yt_dlp.socks import ProxyError
+
+    proxy_error: OSError = ProxyError(error.errno, error.strerror)
+    return proxy_error
 
 
 class _AllowedHosts:
@@ -124,6 +145,7 @@ class _Guard:
     def __init__(self, allowed: Allowed, getaddrinfo: Callable[..., list[Any]]) -> None:
         self._hosts = _AllowedHosts(allowed)
         self._getaddrinfo = getaddrinfo
+        self.socks_proxy: str | None = None  # its host
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event not in ("socket.connect", "socket.sendto", "socket.sendmsg"):
@@ -151,8 +173,13 @@ class _Guard:
 
         Raises `AddressBlocked` if nothing is left.
         """
-        found = self._getaddrinfo(host, port, *args, **kwargs)
         by_name = plain(host) if isinstance(host, str) else ""
+        try:
+            found = self._getaddrinfo(host, port, *args, **kwargs)
+        except socket.gaierror as error:
+            if by_name and by_name == self.socks_proxy:
+                raise _socks_proxy_error(error) from error
+            raise
         for *_, (address, number, *_) in found:
             for hosts in self._all_hosts():
                 hosts.learn(by_name, numeric(address), number)
