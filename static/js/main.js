@@ -1,5 +1,5 @@
 // @ts-check
-// Makes the parts of the page and connects them: what happens on the page, and what follows from it.
+// Makes the parts of the page and connects them: it says which event of one part calls which other part.
 
 import { Api, fetched } from "./base/api.js"
 import { Connection, Feed, Questions } from "./tasks/connection.js"
@@ -42,7 +42,7 @@ function start() {
   const source = new Source(api, filter)
   source.begin()
 
-  // The data.
+  // The data: tasks, requests and filters.
   const session = new Session(api, i18n)
   const tasks = new Tasks()
   const list = new TaskList()
@@ -68,7 +68,7 @@ function start() {
   )
   const readiness = new Readiness(api, i18n)
 
-  // What the reader does.
+  // The parts with which the reader acts.
   const requests = new TaskRequests(api, tasks)
   const undo = new Undo(api, requests)
   const selection = new Selection()
@@ -89,7 +89,7 @@ function start() {
     sendTo ??= new SendTo({ i18n, api, announcer })
     await sendTo.open(task, kind)
   }
-  /** The row that the reader is led to once the list has it. */
+  /** The id of a task whose row gets the focus once the list has it. */
   let awaited = ""
   const leadTo = (/** @type {import("./tasks/task.js").Task} */ { task_id, url }) => {
     closeDialogs()
@@ -108,7 +108,7 @@ function start() {
   const { box, submit } = intake
   const settings = new Settings({ i18n, api, session, options: intake.options, openSubscriptions })
 
-  // What the page shows.
+  // The parts that show something.
   /** @type {ShownList} */
   const shown = new ShownList(list, (id) => opened.entriesOf(id))
   const opened = new OpenedRows({ i18n, api, tasks, shown, source, rows: () => rows })
@@ -121,7 +121,10 @@ function start() {
   const header = new Header(tasks, counts, i18n, notices)
   const pointing = new Pointing(root)
   const updates = new Updates({ root, shown, rows, pointing, header, list, tasks, questions, i18n })
-  /** What can be done with several: made when the first is selected. @type {import("./list/selectionbar.js").SelectionBar | undefined} */
+  /**
+   * The selection bar, which is made when the first task is selected.
+   * @type {import("./list/selectionbar.js").SelectionBar | undefined}
+   */
   let bar
   const rowActions = new RowActions({
     requests,
@@ -141,12 +144,12 @@ function start() {
     shown.origins = {}
     subscriptions().then(
       ({ showOrigins }) => showOrigins({ i18n, api, play, leadTo, list, shown, rows, pointing }),
-      () => {}, // without the script on demand, rows lack these links
+      () => {}, // without the script that is loaded on demand, rows lack these links
     )
   }
   const retryFailed = async () => (await theBar()).retryFailed(filter.rule.owner)
   const logOut = async () => {
-    await undo.finish() // pending deletions need the session, and requests may overtake each other
+    await undo.finish() // pending deletions need the session, and another request might overtake them
     return session.logOut()
   }
   /** @type {{more: import("./header/mainmenu.js").More}} */
@@ -182,7 +185,7 @@ function start() {
     updates.show()
   }
 
-  // What comes in.
+  // Events from the server.
   on(feed, "task", (task) => tasks.merge(task))
   on(feed, "removed", (id) => tasks.remove(id))
   on(feed, "ended", () => session.want())
@@ -193,9 +196,10 @@ function start() {
     announcer.say(message)
   })
   on(undo, "change", (id) => rows.row(id)?.refresh(tasks.has(id)))
-  on(intake.box, "change", () => box.link && list.fresh && settle([])) // a row for the next link
+  // Makes room at the top for the row of the next link.
+  on(intake.box, "change", () => box.link && list.fresh && settle([]))
   on(submit, "sending", (links) => {
-    rows.forgetCurrent() // from the box, the arrow keys lead to the new tasks, which come first
+    rows.forgetCurrent() // after sending, the arrow keys lead from the box to the new tasks, which come first
     settle(links)
   })
   on(submit, "task", (task) => {
@@ -204,7 +208,7 @@ function start() {
   })
   on(submit, "done", (sent) => {
     tasks.flush()
-    pointing.end() // the reader looks for the new tasks in the list
+    pointing.end() // the reader expects the new tasks in the list
     intake.arrived()
     isHidden = sent.taken > 0 && !filter.rule.isAll
     showLines()
@@ -271,7 +275,7 @@ function start() {
   })
   on(api, "unreachable", () => connection.doubt())
 
-  // What the reader does.
+  // Events from the reader.
   on(filter, "change", () => {
     isHidden = false
     selection.clear()
@@ -319,7 +323,7 @@ function start() {
     bar?.show()
     opened.clear()
     rows.renew()
-    connection.renew() // the server's sentences come in the new language
+    connection.renew() // the server's sentences have to come in the new language
   })
   on(session, "wanted", () => {
     connection.stop()

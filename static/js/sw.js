@@ -1,6 +1,6 @@
 // @ts-check
-// The service worker: the page and its files are kept for when the server does not answer. What the API says never is.
-// And a notice of the page that is clicked leads back to it.
+// The service worker. It stores the page and its files for when the server does not answer, but no answers of
+// the API. And a click on a notification leads back to the page.
 
 const CACHE = "clipwire"
 const worker = /** @type {any} */ (globalThis)
@@ -8,7 +8,8 @@ const { pathname: ROOT } = new URL("../../", location.href)
 
 worker.addEventListener("install", (/** @type {any} */ event) => {
   worker.skipWaiting()
-  event.waitUntil(keepShell().catch(() => {})) // what is missing is kept when the page next asks for it
+  // A file that is missing is stored when the page next requests it.
+  event.waitUntil(keepShell().catch(() => {}))
 })
 worker.addEventListener("activate", (/** @type {any} */ event) => event.waitUntil(worker.clients.claim()))
 worker.addEventListener("fetch", (/** @type {any} */ event) => {
@@ -22,12 +23,13 @@ worker.addEventListener("notificationclick", (/** @type {any} */ event) => {
   event.waitUntil(showPage())
 })
 
-/** Keep the page and all that it is made of: the visit that is going on may be the only one before the server is away. */
+/** Store the page and all its files: this visit may be the only one before the server is away. */
 async function keepShell() {
   const page = await fetchAndKeep(ROOT)
   const files = page.matchAll(/(?:href|src)="(static\/[^"]*)/g)
   const scripts = await Promise.all([...files].map(([, path]) => fetchAndKeep(ROOT + path)))
-  const later = scripts.join("").match(/later\.js\?\w+/) // what is imported on demand
+  // The script with the modules that are loaded on demand.
+  const later = scripts.join("").match(/later\.js\?\w+/)
   if (later) await fetchAndKeep(`${ROOT}static/${later[0]}`)
   const language = page.match(/id="texts" lang="(\w+)"/)?.[1]
   if (language) await fetchAndKeep(`${ROOT}static/i18n/${language}.json`)
@@ -41,7 +43,7 @@ async function fetchAndKeep(path) {
   return await fresh.text()
 }
 
-/** Focus a page that is open already, else open one. */
+/** Focus an open page, or open one. */
 async function showPage() {
   const windows = await worker.clients.matchAll({ type: "window", includeUncontrolled: true })
   const page = windows.find((/** @type {{url: string}} */ { url }) => new URL(url).pathname === ROOT)
@@ -49,16 +51,17 @@ async function showPage() {
 }
 
 /**
- * The answer of the server; if there is none, the one that was kept last.
+ * Return the answer of the server or, if there is none, the stored one.
  * @param {Request} request
  */
 async function answer(request) {
   const { pathname, search } = new URL(request.url)
-  const key = pathname === ROOT ? ROOT : pathname + search // without the parameters by which links are shared
+  // The page is stored without the parameters by which links are shared.
+  const key = pathname === ROOT ? ROOT : pathname + search
   try {
     const fresh = await fetch(request)
     if (fresh.ok) await keep(key, pathname, fresh.clone()).catch(() => {}) // the disk is full, or storage is forbidden
-    // A server of a newer release does not have what belongs to this page.
+    // A server of a newer release no longer has the files of this page.
     return fresh.status === 404 && key !== ROOT ? (await keptOf(key)) ?? fresh : fresh
   } catch (error) {
     const kept = await keptOf(key)
@@ -71,7 +74,7 @@ async function answer(request) {
 const keptOf = (key) => caches.match(key, { ignoreVary: true })
 
 /**
- * Keep it in place of any other version of the same file.
+ * Store an answer in place of other versions of the same file.
  * @param {string} key
  * @param {string} pathname
  * @param {Response} fresh

@@ -1,5 +1,5 @@
 // @ts-check
-// Dialogs, which the browser's way back closes as it leaves a page: on a phone people go back by it.
+// Dialogs. The browser's Back closes the last one, as it would leave a page: on a phone people expect this.
 
 /** @typedef {{dialog: HTMLDialogElement, stepBack: () => boolean}} Opened */
 

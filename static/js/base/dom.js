@@ -1,5 +1,5 @@
 // @ts-check
-// The few things that every part of the page does to the document.
+// Small helpers with which every part of the page changes the document.
 
 /**
  * The element of index.html with this id. Throws if it is missing or of another kind, which is a fault of the page.
@@ -135,7 +135,7 @@ export function arrange(parent, children) {
  */
 export const isOfIme = (event) => event.isComposing || event.keyCode === 229
 
-// --- where the focus goes when a change hides or removes the focused control ---
+// Where the focus goes when a change hides or removes the focused control.
 
 /** The button that replaces a pressed one. @type {Record<string, string>} */
 const SUCCESSORS = { pause: "resume", resume: "pause" }

@@ -1,5 +1,6 @@
 // @ts-check
-// Makes elements by script: the views that few readers open have no markup in the page, which all would load.
+// Makes elements by script: views that few readers open have no markup in the page, because every reader
+// would load it.
 
 import { isSeen } from "./dom.js"
 

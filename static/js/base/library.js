@@ -1,5 +1,5 @@
 // @ts-check
-// The library: whether the service fills one, as only then the page offers it, and as what.
+// Whether the service fills a library: only then the page offers to put files there, in one of its layouts.
 
 import { Problem } from "./api.js"
 

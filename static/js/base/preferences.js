@@ -1,5 +1,6 @@
 // @ts-check
-// What this browser remembers. A browser that refuses to store anything is as if it were new each time.
+// Preferences that this browser stores. If the browser refuses to store anything, each visit is like the
+// first.
 
 const PREFIX = "clipwire."
 

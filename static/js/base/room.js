@@ -1,5 +1,6 @@
 // @ts-check
-// A dialog with several views, of which one is shown: the way back to the one before, and what went wrong.
+// A dialog that shows one of several views, with the way back to the view before, and messages of what went
+// wrong.
 
 import { Problem } from "./api.js"
 import { openDialog } from "./dialogs.js"

@@ -1,5 +1,6 @@
 // @ts-check
-// How fast it goes, in the header; and in the tab's title how much is going on, for those who look elsewhere.
+// The total speed in the header, and the number of running and waiting tasks in the tab's title, for readers
+// who look at another tab.
 
 import { Problem } from "../base/api.js"
 import { byId, isAway, setText } from "../base/dom.js"
@@ -42,7 +43,7 @@ export class Header {
   }
 }
 
-// --- the service's checks of itself: the free space on its disk, and whether all its programs are there ---
+// The service's checks of itself: the free space on its disk, and whether all its programs are there.
 
 const AGAIN_MS = 300_000
 /** The first check comes after this time, since a service that has just started is not ready yet. */

@@ -1,5 +1,5 @@
 // @ts-check
-// The menu of the header: what concerns the page as a whole. It is fetched when it is first opened.
+// The menu of the header, with actions for the page as a whole. It is loaded when it is first opened.
 
 import { byId } from "../base/dom.js"
 import { addSymbol } from "../base/elements.js"

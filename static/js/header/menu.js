@@ -1,5 +1,5 @@
 // @ts-check
-// The one menu of the page, under whatever button or at whatever place it was asked for.
+// The one menu of the page; it opens under a button or at a point.
 
 import { byId, fromTemplate, isSeen, setText } from "../base/dom.js"
 

@@ -1,5 +1,6 @@
 // @ts-check
-// The three options that are always in sight: video and audio, or one of them; the quality; the subtitles.
+// The three options that are always visible: the outputs (video, audio or both), the quality, and the
+// subtitles.
 
 import { on } from "../base/dom.js"
 import { DEFAULTS, doesApply, makesVideo, wantsSubtitles } from "./options.js"

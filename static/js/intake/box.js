@@ -1,5 +1,5 @@
 // @ts-check
-// Finds the links in whatever was pasted: apps share them in a sentence, people in brackets and lists.
+// Finds the links in a pasted text: apps share a link in a sentence, people in brackets and lists.
 
 import { byId, isOfIme, setText } from "../base/dom.js"
 
@@ -64,7 +64,7 @@ function unopenedBrackets(link) {
   )
 }
 
-// --- what is dropped on the page: links, a text, or files of text ---
+// What is dropped on the page: links, a text, or files of text.
 
 const MOST_TEXT_BYTES = 1_000_000
 
@@ -94,8 +94,8 @@ function linksOf(transfer) {
   return lines.filter((line) => !line.startsWith("#")).join("\n")
 }
 
-// --- the box of links, which collects what is typed, pasted anywhere, dropped or shared, and sends nothing
-// by itself ---
+// The box of links, which collects what is typed, pasted anywhere, dropped or shared, and sends nothing by
+// itself.
 
 const MOST_ROWS = 12
 /** A paste into one of these elements is not meant for the box. */

@@ -1,6 +1,6 @@
 // @ts-check
-// What the one link in the box is, as the first row of the list, with the one thing to do with it. It is looked at while
-// the reader goes on; nothing ever waits for it.
+// The draft: the first row of the list shows what the only link in the box leads to, with the most useful
+// action. The page inspects the link while the reader goes on; nothing waits for the result.
 
 import { Problem } from "../base/api.js"
 import { arrange, byId, on, setFacts, setText } from "../base/dom.js"

@@ -1,5 +1,5 @@
 // @ts-check
-// The ticks of a list that grows: one, a range with shift, all or none.
+// The ticks of a growing list: a click ticks one entry, with shift a range; a button ticks all or none.
 
 import { Problem } from "../base/api.js"
 import { openDialog } from "../base/dialogs.js"
@@ -120,7 +120,7 @@ export function ranges(numbers) {
   return found.map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`)).join(",")
 }
 
-// --- the dialog to choose entries of a list, which the server returns page by page ---
+// The dialog to choose entries of a list, which the server returns page by page.
 
 /** ms to wait for `POST /api/info`, which takes as long as the source. */
 const PATIENCE_MS = 50_000

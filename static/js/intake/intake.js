@@ -1,5 +1,6 @@
 // @ts-check
-// The box and what belongs to it: options, the row that its link will be, the choice of entries of a list.
+// Connects the box with its options, with the draft row of its link, and with the choice of entries of a
+// list.
 
 import { fetched } from "../base/api.js"
 import { Box } from "./box.js"

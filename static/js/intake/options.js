@@ -1,6 +1,7 @@
 // @ts-check
-// What can be chosen for a download: every option once, with its place in the form, when it applies and what it asks of
-// the server. And what is chosen: which this browser remembers, or for one request.
+// The options of a download: a table with each option once, its place in the form, when it applies, and the
+// fields of the request that it sets. And the chosen options, which this browser remembers or which are for
+// one request.
 
 import { recall, remember } from "../base/preferences.js"
 

@@ -1,6 +1,6 @@
 // @ts-check
-// The form of all options but the three that are always in sight, made of their table when the reader first unfolds it:
-// in groups, and without what does not apply.
+// The form of all options but the three that are always visible. It is made from their table when the reader
+// first unfolds it: in groups, and without options that do not apply.
 
 import { Problem } from "../base/api.js"
 import { bindBasics } from "./basics.js"
@@ -282,8 +282,8 @@ function tickOf(name, value, text) {
   return label
 }
 
-// --- choices that the reader has saved under a name in this browser; they fill in the options, while the
-// service's presets are applied by the service ---
+// Choices that the reader has saved under a name in this browser; they fill in the options, while the
+// service's presets are applied by the service.
 
 const STORED = "presets"
 const MOST = 30

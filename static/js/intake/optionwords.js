@@ -1,5 +1,5 @@
 // @ts-check
-// What is chosen for a download, in words.
+// Describes the chosen options of a download in words.
 
 import { BEHIND_ALL, DEFAULTS, doesApply, listed, OPTIONS, requestOf } from "./options.js"
 

@@ -1,6 +1,6 @@
 // @ts-check
-// Sends what is in the box: several links as one batch. A link that is refused comes back, with its reason, and
-// what could not be sent is sent once the server answers again. Meanwhile the box takes the next links.
+// Sends the links of the box, several as one batch. A refused link comes back with its reason; links that
+// could not be sent are sent once the server answers again. Meanwhile the box takes the next links.
 
 import { Problem } from "../base/api.js"
 import { byId } from "../base/dom.js"

@@ -1,5 +1,6 @@
 // @ts-check
-// Which tasks hold the text that is searched for: only the server can say (it folds letters its own way).
+// Which tasks contain the text of the search: only the server can say, because it has its own rules of equal
+// letters.
 
 import { SORTS } from "./order.js"
 import { isAsking, owners, RUNNING_STAGES, WAITING_STAGES } from "../tasks/task.js"
@@ -38,8 +39,8 @@ export class Findings {
 /** @param {Task} task */
 const wordsOf = ({ url, video_info: { title, uploader } }) => JSON.stringify([url, title, uploader])
 
-// --- the rule of the list: which tasks belong to it by the reader's choice, and how the server is asked for
-// them ---
+// The rule of the list: which tasks belong to it by the reader's choice, and how the server is asked for
+// them.
 
 /** @typedef {{status?: string, stages?: readonly import("../tasks/task.js").Stage[]}} Choice */
 
@@ -132,7 +133,7 @@ export class Rule {
   }
 }
 
-// --- the reader's choice of filter and order; the page's address keeps it, so it outlasts a reload ---
+// The reader's choice of filter and order; the page's address keeps it, so it outlasts a reload.
 
 const SEARCH_PAUSE_MS = 250
 

@@ -1,5 +1,5 @@
 // @ts-check
-// The list of the keys, loaded when it is first asked for.
+// The list of the page's keys, loaded when it is first opened.
 
 import { ACTIONS } from "../row/actions.js"
 import { openDialog } from "../base/dialogs.js"

@@ -1,5 +1,5 @@
 // @ts-check
-// The keys of the page. Those of a row hold while the focus is on it or in it, but in no field.
+// The keys of the page. The keys of a row work while the focus is on the row or in it, but not in a field.
 
 import { fetched } from "../base/api.js"
 import { isSeen } from "../base/dom.js"

@@ -1,5 +1,5 @@
 // @ts-check
-// The layout of the list. Where each row stands: all are of one height, but for those that are opened.
+// The layout of the list: the position of each row. All rows have one height, except opened ones.
 
 import { arrange, setText } from "../base/dom.js"
 import { titleOf } from "../tasks/task.js"
@@ -106,9 +106,9 @@ export class Geometry {
   }
 }
 
-// --- gaps: stand-ins for rows that are not in the document, with their titles about where the rows would be,
-// so that the browser's search finds a title and scrolls there; screen readers do not see gaps, because each
-// row says how many there are ---
+// Gaps: stand-ins for rows that are not in the document, with their titles about where the rows would be, so
+// that the browser's search finds a title and scrolls there; screen readers do not see gaps, because each row
+// says how many there are.
 
 /** @typedef {{from: number, to: number, top: number, height: number}} Gap */
 
@@ -213,7 +213,7 @@ function place(element, top, height) {
   if (element.style.height !== high) element.style.height = high
 }
 
-// --- a section of the list in the document: its heading, and the list of its rows and gaps ---
+// A section of the list in the document: its heading, and the list of its rows and gaps.
 
 export class SectionElement {
   element = document.createElement("section")
@@ -302,8 +302,8 @@ function setStyle(element, name, value) {
   if (element.style[name] !== value) element.style[name] = value
 }
 
-// --- sections and rows in the document, each positioned by a transform: adding or removing one does not lay
-// out the others anew ---
+// Sections and rows in the document, each positioned by a transform: adding or removing one does not lay out
+// the others anew.
 
 /** @typedef {import("../row/row.js").Row} Row */
 /** @typedef {import("../tasks/task.js").Task} Task */

@@ -1,5 +1,5 @@
 // @ts-check
-// Items in an order that a comparison gives, each found again by its id.
+// A sorted sequence of items, which are also found by their ids.
 
 import { Rule } from "./filter.js"
 import { Order, Sections } from "./order.js"
@@ -80,8 +80,8 @@ export class Sequence {
   }
 }
 
-// --- the tasks that match the reader's choice, in their order, as far down as pages were loaded: nothing
-// below the last loaded task is listed, so the next page moves no row ---
+// The tasks that match the reader's choice, in their order, as far down as pages were loaded: nothing below
+// the last loaded task is listed, so the next page moves no row.
 
 /** @typedef {import("../tasks/task.js").Task} Task */
 

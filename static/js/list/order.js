@@ -1,5 +1,5 @@
 // @ts-check
-// Which section of the list a task stands in, by what it does or by the day on which it ended.
+// The section of the list in which a task stands: that of its state, or of the day on which it ended.
 
 import { endOf, isFinal, isRunning } from "../tasks/task.js"
 
@@ -99,8 +99,8 @@ export class Sections {
   }
 }
 
-// --- the order of the list, which is that of the server's pages: the next page always stands below the one
-// before ---
+// The order of the list, which is that of the server's pages: the next page always stands below the one
+// before.
 
 export class Order {
   sections

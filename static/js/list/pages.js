@@ -1,5 +1,5 @@
 // @ts-check
-// Where lists come from: `GET /api/tasks`, as the filter asks for it, or by name.
+// Requests lists of tasks from `GET /api/tasks`, by the filter or by ids.
 
 import { Problem } from "../base/api.js"
 import { isRunning } from "../tasks/task.js"
@@ -119,7 +119,7 @@ export class Source {
   }
 }
 
-// --- how far down the list is loaded, page after page ---
+// How far down the list is loaded, page after page.
 
 export class Pages {
   #source
@@ -216,8 +216,8 @@ export class Pages {
   }
 }
 
-// --- compares the list with the server: after a gap in the feed, when the feed was silent for long, and for
-// tasks of which only the server can say whether they match a search ---
+// Compares the list with the server: after a gap in the feed, when the feed was silent for long, and for
+// tasks of which only the server can say whether they match a search.
 
 /** ms until the answer to a check must begin; otherwise the connection counts as dead. */
 const PATIENCE_MS = 5_000

@@ -4,9 +4,10 @@
 /** @typedef {{id: string, key: number, y: number}} Anchor  a row, its section, and where it is in the window */
 
 /**
- * The first row that is wholly in sight; null while the top of the list is in sight: there new rows may push others.
- * @param {Map<string, {top: number, key: number}>} places  of the rows that are there
- * @param {number} sight  px from the top of the list to that of the window
+ * Return the first row that is wholly in sight with its place; null while the top of the list is in sight,
+ * where new rows may push the others down.
+ * @param {Map<string, {top: number, key: number}>} places of the rows that are there
+ * @param {number} sight px from the top of the list to that of the window
  * @returns {Anchor | null}
  */
 export function anchorOf(places, sight) {
@@ -16,8 +17,8 @@ export function anchorOf(places, sight) {
 }
 
 /**
- * Scroll so that the row is where it was, unless it went to another section: then it is not followed. Returns
- * whether it had to scroll.
+ * Scroll so that the row is where it was, unless it has moved to another section. Return whether it had to
+ * scroll.
  * @param {Anchor} anchor
  * @param {import("./layout.js").Geometry} geometry
  * @param {import("./shown.js").ShownList} shown
@@ -32,15 +33,16 @@ export function restore({ id, key, y }, geometry, shown, sight) {
   return true
 }
 
-// The row that last had the focus. It stays in the document with its neighbours, wherever the reader scrolls, so
-// that the keyboard goes on from there; once its task is gone, the row that took its place is held instead.
+// The row that last had the focus. It stays in the document with its neighbours, wherever the reader scrolls,
+// so that the keyboard goes on from there; once its task is gone, the row that took its place is held
+// instead.
 
 export class FocusedRow {
   id = ""
   #index = 0
 
   /**
-   * Indices of the rows that stay.
+   * Return the indices of the rows that stay in the document.
    * @param {import("./shown.js").ShownList} shown
    */
   rows(shown) {
@@ -53,7 +55,7 @@ export class FocusedRow {
   }
 }
 
-// Which rows of the list are in the document: those in sight, some around them, and the one with the focus.
+// Which rows of the list are in the document: those in sight, some around them, and the focused one.
 
 /** How far beyond the window's edges rows are in the document, in heights of the window. */
 const AHEAD = 0.75
@@ -86,17 +88,17 @@ export class Rows extends EventTarget {
     for (const element of [root, document.documentElement]) observer.observe(element)
   }
 
-  /** Ids of the rows that are in the document. */
+  /** Return the ids of the rows that are in the document. */
   get ids() {
     return [...this.#layout.rows.keys()]
   }
 
-  /** The row that last had the focus. */
+  /** Return the row that last had the focus. */
   get current() {
     return this.#focusedRow.id
   }
 
-  /** Make the first row the one that the keys lead to. */
+  /** Let the keys lead to the first row again. */
   forgetCurrent() {
     this.#focusedRow.id = ""
   }
@@ -107,7 +109,7 @@ export class Rows extends EventTarget {
   }
 
   /**
-   * Render the shown, after a `change` of it. The row that is being read stays where it is.
+   * Render the list, after a `change` of it. The row that is being read stays where it is.
    * @param {() => void} [change]
    */
   render(change) {
@@ -126,16 +128,16 @@ export class Rows extends EventTarget {
     if (this.#sight(END_IS_NEAR).bottom > this.#layout.geometry.height) this.dispatchEvent(new Event("end"))
   }
 
-  /** Make all rows anew: the language has changed. */
+  /** Make all rows anew after a change of the language. */
   renew() {
     this.#layout.renew()
     this.render()
   }
 
   /**
-   * A row was opened, closed, or its details have another height.
+   * Note that a row was opened or closed, or that its details have another height.
    * @param {string} id
-   * @param {number} more  px; 0: closed
+   * @param {number} more px; 0: closed
    */
   opened(id, more) {
     if ((this.#layout.opened.get(id) ?? 0) === more) return
@@ -145,7 +147,7 @@ export class Rows extends EventTarget {
   }
 
   /**
-   * Go to the row that stands `by` rows from that of `id`.
+   * Go to the row that is `by` rows below the row of `id`.
    * @param {string} id
    * @param {number} by
    */
@@ -180,7 +182,7 @@ export class Rows extends EventTarget {
   }
 
   /**
-   * What can be seen, in px from the top of the list.
+   * Return the part of the list that is in sight, in px from its top.
    * @param {number} ahead
    */
   #sight(ahead) {

@@ -1,11 +1,11 @@
 // @ts-check
-// The tasks that were selected, wherever they stand in the list.
+// The selected tasks, wherever they stand in the list.
 
 /** Fires "change". */
 export class Selection extends EventTarget {
   /** @type {Set<string>} */
   #ids = new Set()
-  /** The task that was selected last: a selection with shift begins there. */
+  /** The task that was selected last, where a selection with shift begins. */
   #last = ""
 
   get size() {
@@ -29,7 +29,7 @@ export class Selection extends EventTarget {
   }
 
   /**
-   * Select all from the task that was selected last to this one.
+   * Select all tasks from the one that was selected last to this one.
    * @param {string} id
    * @param {import("./shown.js").ShownList} shown
    */

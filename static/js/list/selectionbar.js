@@ -1,5 +1,5 @@
 // @ts-check
-// What is done with many tasks at once: those that were selected, or all that failed.
+// The bar with actions on many tasks at once: on the selected ones, or on all that failed.
 
 import { ACTIONS, applies } from "../row/actions.js"
 import { byId, keepFocus, on, setText } from "../base/dom.js"
@@ -8,10 +8,10 @@ import { hasLibrary, LAYOUTS } from "../base/library.js"
 import { LARGEST_PAGE } from "./pages.js"
 import { isAsking } from "../tasks/task.js"
 
-/** The most tasks that the server acts on at once, and that it puts into one archive. */
+/** The most tasks that the server acts on in one request, and that it puts into one archive. */
 const AT_ONCE = 500
 const IN_ARCHIVE = 200
-/** The ages in days, from which the reader chooses what counts as old. */
+/** The ages in days, of which the reader chooses one to select all older tasks. */
 const AGES_DAYS = [7, 30, 90]
 const DAY_MS = 86_400_000
 
@@ -46,7 +46,7 @@ export class SelectionBar {
    * @type {HTMLButtonElement | undefined}
    */
   #place
-  /** The tasks that were cancelled or deleted together last, as long as that can be taken back. */
+  /** The tasks that were last cancelled or deleted together, as long as this can be taken back. */
   #undoable = { name: "", ids: /** @type {string[]} */ ([]) }
   #selection
   #tasks
@@ -113,7 +113,7 @@ export class SelectionBar {
     const first = [...ids, ...all].map((id) => this.#rows.row(id)).find(Boolean)
     this.#selection.clear()
     this.show()
-    if (isOfKeyboard) first?.focus("") // the focused button is gone with the bar
+    if (isOfKeyboard) first?.focus("") // the focused button has gone with the bar
     if (name === "clear") return
     const paused = ids.filter((id) => this.#tasks.get(id)?.stage === "paused")
     if (name === "delete") this.#undo.deleteAll(ids)
@@ -129,8 +129,9 @@ export class SelectionBar {
   }
 
   /**
-   * Retry all rows that have failed, of a list its failed entries. What only asks the reader something has not failed.
-   * @param {string} owner  whose; "": everybody's
+   * Retry all failed tasks, and the failed entries of lists. A task that only asks the reader something has
+   * not failed.
+   * @param {string} owner whose; "": everybody's
    */
   async retryFailed(owner) {
     /** @type {string[]} */
@@ -156,7 +157,7 @@ export class SelectionBar {
     }
   }
 
-  /** Select all tasks, also those that are not loaded yet. */
+  /** Select all tasks of the list, also those that are not loaded yet. */
   async #selectAll() {
     await this.#loadRest()
     this.#selection.all(this.#list.tasks)
@@ -169,7 +170,7 @@ export class SelectionBar {
     this.#refresh(true)
   }
 
-  /** The selected tasks with files that are not in the library. */
+  /** Return the selected tasks with files that are not in the library. */
   get #unplaced() {
     return this.#selection.ids.flatMap((id) => {
       const task = this.#tasks.get(id)
@@ -178,7 +179,7 @@ export class SelectionBar {
     })
   }
 
-  /** Let the reader say as what they go into the library; those whose request says it go as that. */
+  /** Let the reader choose the layout for the library; a task whose request names one keeps that. */
   #choosePlace() {
     const tasks = this.#unplaced
     if (!tasks.length || !this.#place) return
@@ -199,7 +200,7 @@ export class SelectionBar {
     })
   }
 
-  /** Let the reader say how old what is to be selected is, in place of what is selected now. */
+  /** Let the reader choose an age, and select all older tasks in place of the present selection. */
   chooseOlder() {
     const { t } = { t: this.#i18n.t.bind(this.#i18n) }
     const items = AGES_DAYS.map((n) => ({ name: String(n), icon: "check", text: t("selected.days", { n }) }))
@@ -236,7 +237,7 @@ export class SelectionBar {
     await this.#undo.takeBackAll(ids)
   }
 
-  /** Say what was done together, as long as it can be taken back. */
+  /** Show the last action on many tasks, as long as it can be taken back. */
   #showUndoable() {
     const { name, ids } = this.#undoable
     const left = ids.filter((id) => ["undo", "cancelled"].includes(this.#undo.of(id)))
@@ -253,7 +254,7 @@ export class SelectionBar {
   }
 
   /**
-   * Those of the selected tasks with which this can be done now.
+   * Return the selected tasks to which this action applies now.
    * @param {string} name
    */
   #fit(name) {
@@ -271,9 +272,9 @@ export class SelectionBar {
   }
 
   /**
-   * Offer what applies. When tasks change by themselves while the reader aims at the bar, no button comes, goes or
-   * moves: one that applies to none any more is disabled.
-   * @param {boolean} [isChosen]  the reader has changed the selection
+   * Show the buttons that apply. If tasks change by themselves while the reader aims at the bar, no button
+   * comes, goes or moves: a button that applies to no task any more is disabled.
+   * @param {boolean} [isChosen] the reader has changed the selection
    */
   #refresh(isChosen = false) {
     const mayMove = isChosen || !this.#bar.matches(":hover, :focus-within")

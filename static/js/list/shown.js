@@ -1,6 +1,7 @@
 // @ts-check
-// What is shown: the list itself, or, while the reader points at it, the list as it was. Then changes wait, and rows
-// stay where they are whatever becomes of their tasks. Under a list that was unfolded stand its entries.
+// The rows that are shown: those of the list or, while the reader points at it, those that it had before.
+// Then changes wait, and rows stay where they are whatever happens to their tasks. Below an unfolded list of
+// entries are the rows of its entries.
 
 /** @typedef {import("../tasks/task.js").Task} Task */
 /** @typedef {{key: number, from: number, to: number}} Section  rows `from` up to, but without, `to` */
@@ -12,10 +13,11 @@ export class ShownList {
   /** @type {Section[]} */
   sections = []
   isFrozen = false
-  /** Whether the queue is paused: then the waiting time of its tasks is unknown. */
+  /** Whether the queue is paused, so that nobody knows how long its tasks wait. */
   isPaused = false
   /**
-   * How a row leads to its subscription, and which rows are folded under others of theirs: none, until a script on demand knows.
+   * How a row leads to its subscription, and which rows are folded under another of their subscription: none,
+   * until the script that is loaded on demand knows.
    * @type {{show?: (row: HTMLElement, task: Task) => void, visible?: (tasks: readonly Task[]) => Task[], hides?: (task: Task) => boolean, foldedIn?: (section: number) => number}}
    */
   origins = {}
@@ -23,11 +25,14 @@ export class ShownList {
   #entriesOf
   /** Ids of lists that are unfolded. @type {Set<string>} */
   #open = new Set()
-  /** Those unfolded lists that are shown, from top to bottom. @type {Unfolded[]} */
+  /** The unfolded lists that have a row, from top to bottom. @type {Unfolded[]} */
   #unfolded = []
-  /** Id -> index of each row, while rows are frozen or a list is unfolded. @type {Map<string, number> | null} */
+  /**
+   * The index of each row by its id, while rows are frozen or a list is unfolded.
+   * @type {Map<string, number> | null}
+   */
   #places = null
-  /** The last task that was loaded when rows were frozen, or appended. @type {Task | null} */
+  /** The last loaded task at the time when rows were frozen or last appended. @type {Task | null} */
   #edge = null
   /** Ids of the tasks whose rows wait to appear, disappear or move. @type {Set<string>} */
   #due = new Set()
@@ -46,12 +51,12 @@ export class ShownList {
     return this.#due.size
   }
 
-  /** Whether all waiting rows would appear. */
+  /** Return whether all waiting rows would appear. */
   get isAllNew() {
     return [...this.#due].every((id) => this.#list.get(id) && !this.#places?.has(id))
   }
 
-  /** From now on no row appears, disappears or moves. */
+  /** Freeze the rows: from now on none appears, disappears or moves. */
   freeze() {
     if (this.isFrozen) return
     this.isFrozen = true
@@ -65,7 +70,7 @@ export class ShownList {
     this.refresh()
   }
 
-  /** Show the list as it is, unless rows are frozen. Returns whether that was done. */
+  /** Show the list as it is, unless rows are frozen; return whether that was done. */
   refresh() {
     if (this.isFrozen) return false
     const { tasks } = this.#list
@@ -82,7 +87,7 @@ export class ShownList {
     return true
   }
 
-  /** More was loaded: append what lies below all that was loaded before, at once, also to rows that are frozen. */
+  /** Append the rows of a newly loaded page below all others at once, also if rows are frozen. */
   extend() {
     if (!this.isFrozen || !this.#places) return void this.refresh()
     const { tasks, order, edge } = this.#list
@@ -98,7 +103,7 @@ export class ShownList {
   }
 
   /**
-   * Show the entries of a list under it, at once: the reader has asked for them.
+   * Show the entries of a list below it at once, because the reader has asked for them.
    * @param {string} id
    */
   unfold(id) {
@@ -132,14 +137,14 @@ export class ShownList {
   }
 
   /**
-   * A task has changed, or was removed: note whether its row is where it belongs.
+   * Note whether the row of a changed or removed task is still where it belongs.
    * @param {string} id
-   * @param {Task | undefined} [known]  the task, if it is there
+   * @param {Task | undefined} [known] the task, if it is there
    */
   changed(id, known) {
     if (!this.isFrozen) return
     const [task, index] = [this.#list.get(id), this.#places?.get(id)]
-    // The entry's row is below its list, or not shown at all.
+    // The row of the entry is below its list, or there is none.
     if (known?.playlist_id && this.#list.rule.isFolded) return
     const isInPlace = index === undefined
       ? !task || this.origins.hides?.(task)
@@ -149,7 +154,7 @@ export class ShownList {
   }
 
   /**
-   * The place of a task in the queue, from 1; 0: nobody knows, as others may stand before it that are not listed.
+   * Return the place of a task in the queue, from 1; 0 if tasks that are not listed may be before it.
    * @param {Task} task
    */
   queuePlaceOf(task) {
@@ -176,7 +181,8 @@ export class ShownList {
   }
 
   /**
-   * Which row of its section, or which entry of its list, stands at an index, counted from 1, and of how many.
+   * Return the position of the row at an index, from 1, and the number of rows: within its section, or among
+   * the entries of its list.
    * @param {number} index
    * @param {Section} section
    */
@@ -202,7 +208,7 @@ export class ShownList {
   }
 
   /**
-   * What stands below a row has moved.
+   * Move the indices of all rows below a row.
    * @param {number} at
    * @param {number} by
    */
@@ -228,7 +234,7 @@ export class ShownList {
 }
 
 /**
- * Where one section ends and the next begins, found without looking at every task.
+ * Find the bounds of all sections without reading every task.
  * @param {readonly Task[]} items
  * @param {(task: Task) => number} keyOf
  */

@@ -1,5 +1,6 @@
 // @ts-check
-// Whether the reader points at the list, by a pointer, a finger or the keyboard: then no row may move, come or go.
+// Whether the reader points at the list, by a pointer, a finger or the keyboard: then no row may move, come
+// or go.
 
 import { byId, keepFocus, on, setText } from "../base/dom.js"
 
@@ -27,7 +28,10 @@ export class Pointing extends EventTarget {
     document.documentElement.addEventListener("pointerleave", () => this.#over(false))
   }
 
-  /** End the hold at once: the reader asked for what waits, or for something new in the list. */
+  /**
+   * End the hold at once, because the reader has asked for the waiting changes or for something new in the
+   * list.
+   */
   end() {
     clearTimeout(this.#timer)
     this.#timer = undefined
@@ -64,19 +68,20 @@ export class Pointing extends EventTarget {
 
   #left() {
     this.#timer = undefined
-    if (this.#points) return // the focus has moved without an event
+    if (this.#points) return // the focus may have moved without an event
     this.end()
   }
 }
 
-// When changes of the list are rendered: at once, or, while the reader points at the list, after that or on demand.
+// When changes of the list are rendered: at once or, while the reader points at the list, afterwards or on
+// demand.
 
-/** Doubtful tasks, which only the server can judge, are gathered into one question for this long. */
+/** For this long, tasks that only the server can judge are collected for one question. */
 const DOUBT_MS = 300
 /** How often to check whether a new day has begun. */
 const DAY_MS = 60_000
 
-/** Fires "change" with each change of a task in `detail`, once the list knows of it. */
+/** Fires "change" with each change of a task in `detail`, after the list has taken it in. */
 export class Updates extends EventTarget {
   #due = byId("due", HTMLButtonElement)
   #root
@@ -152,7 +157,7 @@ export class Updates extends EventTarget {
     this.show()
   }
 
-  /** Another list was loaded: rows of the previous one are not held back any more. */
+  /** Show a newly loaded list: changes of the previous one are not held back any more. */
   begin() {
     this.#root.ariaBusy = "false"
     this.#shown.thaw()

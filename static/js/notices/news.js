@@ -1,5 +1,5 @@
 // @ts-check
-// Tells screen readers which tasks have ended: gathered for some seconds, and many of them as a number.
+// Announces ended tasks to screen readers: it collects them for some seconds, and gives many as a number.
 
 import { Problem } from "../base/api.js"
 import { byId, setText } from "../base/dom.js"
@@ -38,7 +38,7 @@ export class Announcer {
     this.#timer ??= setTimeout(() => this.#speak(), GATHER_MS)
   }
 
-  /** Drop what has not been said yet, and clear what was said last. */
+  /** Drop announcements that were not made yet, and clear the last one. */
   hush() {
     clearTimeout(this.#timer)
     this.#news = []
@@ -54,8 +54,8 @@ export class Announcer {
   }
 }
 
-// Tells a reader who looks at another page what has ended: in the tab's title and, if the reader wants that, as a
-// notification of the system.
+// Tells a reader who looks at another page which tasks have ended: in the tab's title and, if the reader
+// wants it, by a notification of the system.
 
 /** Fires "seen" when the reader looks at the page again. */
 export class Notices extends EventTarget {
@@ -72,7 +72,9 @@ export class Notices extends EventTarget {
     document.addEventListener("visibilitychange", () => document.hidden || this.#seen())
   }
 
-  /** What has ended since the reader looked away: "3 finished, 1 failed". */
+  /**
+   * Return words such as "3 finished, 1 failed" for the tasks that have ended since the reader looked away.
+   */
   get text() {
     const [n, failed] = [this.#finished, this.#failed]
     const texts = [
@@ -108,7 +110,10 @@ export class Notices extends EventTarget {
 
 const SHOWN_MS = 10_000
 
-/** From now on show each refused request that concerns no row, which no other code has caught, in a line for a while. */
+/**
+ * From now on, show a refused request in a line for a while if it concerns no row and no other code has
+ * caught it.
+ */
 export function showRefusals() {
   const line = byId("refused", HTMLElement)
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -116,7 +121,7 @@ export function showRefusals() {
   addEventListener("unhandledrejection", (event) => {
     if (!(event.reason instanceof Problem)) return
     event.preventDefault()
-    if (event.reason.status === 401) return // the log-in form appears instead
+    if (event.reason.status === 401) return // the log-in form appears instead of a message
     clearTimeout(timer)
     setText(line, event.reason.message)
     timer = setTimeout(() => setText(line, ""), SHOWN_MS)

@@ -1,5 +1,5 @@
 // @ts-check
-// Whether the system is to tell what has ended, which the reader chooses in the settings; and that it does.
+// Notifications of the system about ended tasks, which the reader can switch on in the settings.
 
 import { byId, setText } from "../base/dom.js"
 import { recall, remember } from "../base/preferences.js"
@@ -15,7 +15,7 @@ export class NotifyChoice {
     this.#tick.addEventListener("change", () => this.#choose())
   }
 
-  /** Show whether notifications are possible here, and if not, why. */
+  /** Show whether notifications are possible here or, if not, why. */
   show() {
     const { permission } = globalThis.Notification ?? {}
     const isPossible = isSecureContext && permission !== undefined && permission !== "denied"
@@ -44,7 +44,7 @@ export function notify(name, body) {
   } catch {
     // Phones allow notifications by service workers only: sw.js handles the click.
     const ready = navigator.serviceWorker?.ready
-    // The permission may have been revoked meanwhile.
+    // The reader may have withdrawn the permission meanwhile.
     ready?.then((worker) => worker.showNotification(name, options)).catch(() => {})
   }
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// One's own account: what one may use, the password, the tokens and the log-ins.
+// The account of the person who is logged in: its limits, password, tokens and log-ins.
 
 import { button, make } from "../base/elements.js"
 import { setText } from "../base/dom.js"
@@ -20,7 +20,7 @@ const WAYS = {
   proxy: "account.by_proxy",
   oidc: "account.by_oidc",
 }
-/** How programs name themselves to servers; of several that fit, the first is meant. */
+/** The names of browsers and systems in a User-Agent; if several fit, the first one counts. */
 const BROWSERS = [[/Edg/, "Edge"], [/OPR/, "Opera"], [/Firefox/, "Firefox"], [/Chrome/, "Chrome"], [
   /Safari/,
   "Safari",
@@ -85,7 +85,7 @@ function usage({ limits, used }, i18n) {
 }
 
 /**
- * A field for a new password, which can be looked at while it is typed.
+ * Make a field for a new password, with a button that shows the password while it is typed.
  * @param {import("../base/i18n.js").I18n} i18n
  */
 export function newPassword(i18n) {
@@ -134,7 +134,7 @@ function passwordForm(me, room, changed) {
       const { password, old_password } = Object.fromEntries(new FormData(form))
       await room.api.send("PATCH", "api/me", { password, old_password })
       form.reset()
-      form.querySelector("[name=username]")?.after(oldLabel) // the next change needs the old password
+      form.querySelector("[name=username]")?.after(oldLabel) // from now on a change needs the old password
       setText(said, t("account.password_changed"))
       await changed()
     })

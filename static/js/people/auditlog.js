@@ -1,5 +1,5 @@
 // @ts-check
-// Who did what, for admins: the newest first.
+// The audit log for admins: who did what, the newest event first.
 
 import { button, make } from "../base/elements.js"
 import { Room } from "../base/room.js"

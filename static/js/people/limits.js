@@ -1,9 +1,13 @@
 // @ts-check
-// Limits of a person: what they are called, what of them is used, and what to do where one is reached.
+// Limits of a person: their names, how much of each is used, and what to do when one is reached.
 
 /** @typedef {{running: number, waiting: number, bytes_per_day: number, stored_bytes?: number, free_in?: number}} Use */
 
-/** How the service calls them -> the words for it, what says how much is used, what to do, and whether it is in bytes. @type {Record<string, {words: string, used?: keyof Use, over?: string, isBytes?: boolean}>} */
+/**
+ * The service's name of each limit, with its words, the field of its use, what to do when it is reached, and
+ * whether it is in bytes.
+ * @type {Record<string, {words: string, used?: keyof Use, over?: string, isBytes?: boolean}>}
+ */
 export const LIMITS = {
   max_running: { words: "limit.running", used: "running" },
   max_waiting: { words: "limit.waiting", used: "waiting", over: "limit.over_waiting" },
@@ -13,7 +17,8 @@ export const LIMITS = {
 }
 
 /**
- * What to do where the service has refused something for a limit; "": the page does not know this one.
+ * Return what to do after the service has refused something because of a limit; "" for a limit that the page
+ * does not know.
  * @param {{limit: string, most: number, used: number, retry_after?: number}} body
  * @param {import("../base/i18n.js").I18n} i18n
  */

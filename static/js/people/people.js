@@ -1,5 +1,6 @@
 // @ts-check
-// Where people were added: who is logged in, whose a row is, and the ways to their rooms. Nobody else fetches it.
+// The part of the page for services with people, which only these load: who is logged in, the owner of each
+// row, and the dialogs for people.
 
 import { fetched, sentences } from "../base/api.js"
 import { byId } from "../base/dom.js"
@@ -18,7 +19,7 @@ const SYMBOL = "M12 4a4 4 0 1 1 0 8 4 4 0 0 1 0-8zM4 20a8 6 0 0 1 16 0"
 let leave = () => {}
 
 /**
- * Learn who is logged in, and add to the page what is for them.
+ * Find out who is logged in, and add the controls for this person to the page.
  * @param {object} parts
  * @param {import("../base/api.js").Api} parts.api
  * @param {import("../base/i18n.js").I18n} parts.i18n
@@ -28,7 +29,7 @@ let leave = () => {}
  * @param {import("../tasks/counts.js").Counts} parts.counts
  * @param {{more: import("../header/mainmenu.js").More}} parts.mainMenu
  * @param {import("../intake/intake.js").Intake} parts.intake
- * @param {() => unknown} parts.renew  draws all rows anew
+ * @param {() => unknown} parts.renew draws all rows anew
  */
 export async function meet({ api, i18n, session, settings, filter, counts, mainMenu, intake, renew }) {
   /** @type {Me} */

@@ -1,5 +1,6 @@
 // @ts-check
-// The people of the service, for admins: all of them, or one, with role, limits, password and tokens.
+// The people of the service, for admins: the list of all, or one person with role, limits, password and
+// tokens.
 
 import { button, make, moveBetween, searchField } from "../base/elements.js"
 import { setText } from "../base/dom.js"
@@ -17,7 +18,7 @@ const PAGE = 100
 const SEARCHED_FROM = 6
 /** The unit in which limits of bytes are typed. */
 const GIGABYTE = 1e9
-/** What can be done with the belongings of a removed person. @type {Record<string, string>} */
+/** The choices for the belongings of a removed person. @type {Record<string, string>} */
 const REMAINS = { keep: "people.keep", give: "people.give", delete: "people.delete" }
 
 /** @param {{api: import("../base/api.js").Api, i18n: import("../base/i18n.js").I18n, changed: () => unknown}} parts */
@@ -163,7 +164,8 @@ class PeopleView {
       const role = this.#roles(person.role)
       role.addEventListener("change", async () => {
         const changed = await change({ role: role.value })
-        if (!changed) role.value = person.role // the service has explained why not
+        // The message of the service explains why the role was not changed.
+        if (!changed) role.value = person.role
       })
       const tokens = new TokenList(room, `${path}/tokens`)
       if (token) tokens.show(token)
@@ -289,7 +291,7 @@ class PeopleView {
   }
 
   /**
-   * What becomes of what belongs to somebody who is removed.
+   * Ask what shall happen to the belongings of a person who is removed.
    * @param {string} name
    */
   #remains(name) {

@@ -1,5 +1,5 @@
 // @ts-check
-// The tokens of a person: a list, to add to and to revoke from. A new one is shown this once.
+// The tokens of a person: a list in which tokens are added and revoked. A new token is shown only once.
 
 import { setText } from "../base/dom.js"
 import { button, make } from "../base/elements.js"
@@ -7,23 +7,23 @@ import { button, make } from "../base/elements.js"
 /** @typedef {{label: string, created_at: string, expires_at?: string, used_at?: string}} Token */
 
 const DAY_S = 86_400
-/** After how many days a token may expire; 0: never. */
+/** The choices of days after which a token expires; 0: never. */
 const DAYS = [30, 90, 365, 0]
 
 /**
- * Ask in place whether to do something.
- * @param {HTMLElement} place  below which, or in whose item, the question stands until it is answered
+ * Ask a question in its place, before something is done.
+ * @param {HTMLElement} place below which, or in whose item, the question stands until it is answered
  * @param {import("../base/room.js").Room} room
  * @param {(Node | string)[]} question
- * @param {string} words  of the button that does it
- * @param {() => Promise<boolean>} act  whether it was done: else the question stays
+ * @param {string} words of the button that does it
+ * @param {() => Promise<boolean>} act whether it was done: else the question stays
  */
 export function ask(place, room, question, words, act) {
   const focused = document.activeElement
   const close = () => {
     const hadFocus = asked.contains(document.activeElement) || document.activeElement === document.body
     asked.remove()
-    if (!hadFocus) return // the action itself has moved the focus
+    if (!hadFocus) return // the action has moved the focus itself
     if (focused instanceof HTMLElement && focused.isConnected) focused.focus()
     else room.focusTitle()
   }
@@ -52,7 +52,7 @@ export function ask(place, room, question, words, act) {
 }
 
 /**
- * A secret that is shown this once, to be copied.
+ * Show a secret, which is shown only once, with a button that copies it.
  * @param {string} token
  * @param {import("../base/room.js").Room} room
  */

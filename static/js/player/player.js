@@ -1,5 +1,5 @@
 // @ts-check
-// Subtitles, SubRip or WebVTT, as the lines of a track: browsers read only one of them by themselves.
+// Reads subtitles, SubRip or WebVTT, into the cues of a track: browsers read only WebVTT by themselves.
 
 import { openDialog } from "../base/dialogs.js"
 import { byId, setText } from "../base/dom.js"
@@ -11,11 +11,11 @@ import { keepWatched, watchedOf } from "./watched.js"
 /** @typedef {{start: number, end: number, text: string}} Cue  in seconds */
 
 const TIMES = /^\s*((?:\d+:)?\d+:\d+[.,]\d+)\s*-->\s*((?:\d+:)?\d+:\d+[.,]\d+)/
-/** All marks (fonts, places) but those that a browser shows in a cue: b, i, u. */
+/** Matches all tags, such as fonts, except those that a browser shows in a cue: b, i, u. */
 const FOREIGN_MARKS = /<(?!\/?[biu]>)[^<>]*>|\{\\[^{}]*\}/g
 
 /**
- * The cues in `text`; what is no cue is skipped.
+ * Return the cues in `text`; anything else is skipped.
  * @param {string} text
  * @returns {Cue[]}
  */
@@ -51,7 +51,7 @@ export function coverOf({ thumbnail, files }) {
 }
 
 /**
- * What to play, if there is more than one kind.
+ * Make the choice of the file to play, if there is more than one kind.
  * @param {string} kind
  * @param {boolean} checked
  * @param {import("../base/i18n.js").I18n} i18n
@@ -62,7 +62,8 @@ export function choiceOf(kind, checked, i18n) {
 }
 
 /**
- * Add the subtitles. Those in the reader's language are shown, else the first; the browser's controls offer the others.
+ * Add the subtitles. Those in the reader's language are shown, or the first ones; the browser's controls
+ * offer the others.
  * @param {Task} task
  * @param {HTMLMediaElement} media
  * @param {import("../base/api.js").Api} api
@@ -73,7 +74,8 @@ export async function subtitle({ files }, media, api, i18n) {
   const shown = kinds.find((kind) => kind.startsWith(SUBTITLE + i18n.language)) ?? kinds[0]
   for (const kind of kinds) {
     const link = webLink(files[kind])
-    const cues = cuesIn(link ? await api.text(link.href).catch(() => "") : "") // a film is watched without them, too
+    // Without its subtitles, the film can be watched as well.
+    const cues = cuesIn(link ? await api.text(link.href).catch(() => "") : "")
     if (!cues.length) continue
     const track = media.addTextTrack("subtitles", kindName(kind, i18n), kind.slice(SUBTITLE.length))
     for (const { start, end, text } of cues) track.addCue(new VTTCue(start, end, text))
@@ -81,9 +83,9 @@ export async function subtitle({ files }, media, api, i18n) {
   }
 }
 
-// The part of a film that is wanted, marked while it plays. The reader sends it from the box, as any other link.
+// A part of a film that the reader marks while it plays, and sends from the box like any other link.
 
-/** Seconds that a key moves a mark. @type {Record<string, number>} */
+/** The number of seconds by which each key moves a mark. @type {Record<string, number>} */
 const STEPS = { ArrowUp: 0.1, ArrowDown: -0.1, PageUp: 1, PageDown: -1 }
 const TIME = /^(\d+:){0,2}\d+(\.\d+)?$/
 
@@ -143,7 +145,7 @@ export class Clipper {
     event.preventDefault()
     const at = Math.max(0, (secondsOf(this.#field(mark).value) || 0) + step)
     this.#put(mark, at)
-    if (this.#media) this.#media.currentTime = at // shows the picture at the mark
+    if (this.#media) this.#media.currentTime = at // shows the frame at the mark
   }
 
   /** @param {Mark} mark @param {number} seconds  not finite: not known */
@@ -184,7 +186,7 @@ export class Clipper {
 }
 
 /**
- * 3:07.5, or 1:02:03.0 from an hour on; "" if not finite.
+ * Write a time as 3:07.5, or as 1:02:03.0 from an hour on; "" if it is not finite.
  * @param {number} seconds
  */
 export function timeOf(seconds) {
@@ -196,7 +198,7 @@ export function timeOf(seconds) {
 }
 
 /**
- * NaN if the text is not a time.
+ * Read a time; NaN if the text is not a time.
  * @param {string} text
  */
 export function secondsOf(text) {
@@ -205,8 +207,8 @@ export function secondsOf(text) {
 }
 
 /**
- * Play the film whose task the address names, for a program that opens the page for it, such as the browser extension.
- * A reload is not to open it once more.
+ * Play the film whose task the address names: programs such as the browser extension open the page for this.
+ * The name is removed, so that a reload does not play the film again.
  * @param {import("../base/api.js").Api} api
  * @param {(task: import("../tasks/task.js").Task) => unknown} play
  */
@@ -215,7 +217,8 @@ export async function playNamed(api, play) {
   const id = url.searchParams.get("play") ?? ""
   url.searchParams.delete("play")
   history.replaceState(null, "", url)
-  const task = await api.get(`api/status/${encodeURIComponent(id)}`).catch(() => null) // it may be deleted
+  // The task may be deleted.
+  const task = await api.get(`api/status/${encodeURIComponent(id)}`).catch(() => null)
   if (task) await play(task)
 }
 
@@ -231,7 +234,7 @@ export class Player {
   #media = null
   /** @type {Task | null} */
   #task = null
-  /** Which file is played; "": the part of a film that is there so far. */
+  /** The kind of the file that is played; "" for the part of a film that has come so far. */
   #kind = ""
   #clipper
 
@@ -246,13 +249,13 @@ export class Player {
     this.#dialog.addEventListener("close", () => {
       if (this.#dialog.open) return
       this.#empty()
-      const isLost = document.activeElement === document.body // the row that it was opened from has gone
+      const isLost = document.activeElement === document.body // the row that opened the player has gone
       if (isLost) byId("tasks", HTMLElement).focus({ preventScroll: true })
     })
     this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close())
     this.#dialog.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return
-      event.preventDefault() // else the browser would close the next dialog, too
+      event.preventDefault() // the browser would close the next dialog, too
       this.#dialog.close()
     })
     this.#part("corner").addEventListener("click", () => this.#move(!this.#isSmall))
@@ -301,7 +304,7 @@ export class Player {
   }
 
   /**
-   * Whether the task can be watched while it downloads.
+   * Return whether the film of the task can be watched while it downloads.
    * @param {Task} task
    */
   async #comes(task) {
@@ -339,7 +342,7 @@ export class Player {
     if (media instanceof HTMLVideoElement) subtitle(task, media, this.#api, this.#i18n)
   }
 
-  /** Remember how far it was watched, but not of a part that is still coming. */
+  /** Remember how far the film was watched, unless it is still downloading. */
   #keepPlace() {
     if (!this.#task || !this.#media || !this.#kind) return
     keepWatched(this.#task.task_id, { at: this.#media.currentTime, of: this.#media.duration })

@@ -1,7 +1,7 @@
 // @ts-check
-// What is finished as a wall of covers: a press plays it, and each says whether it was watched, or how much is left. Each
-// subscription is a shelf of the wall. What comes and goes is shown at once, unless that would move a cover under the
-// pointer.
+// Finished films as a wall of covers. A press plays a film; each cover says whether it was watched, or how
+// much is left. Each subscription is a shelf of the wall. New and deleted films are shown at once, unless
+// this would move a cover under the pointer.
 
 import { Problem } from "../base/api.js"
 import { openDialog } from "../base/dialogs.js"
@@ -36,12 +36,12 @@ export class Shelf {
   #end = make("p", { className: "lead", role: "status" })
   /** Id of the subscription whose shelf is shown; "" shows all. */
   #id = ""
-  /** Films that were finished after this time are new. */
+  /** Films that were finished after this time count as new. */
   #since = Infinity
   /** The cursor of the next page; "" if there is none. */
   #cursor = ""
   #text = ""
-  /** Number of the last request: the answer to an earlier one is not shown. */
+  /** The number of the last request: the answer to an earlier one is not shown. */
   #asked = 0
   #isAsking = false
   /** Tasks that were finished after the wall was opened and are not in it yet. @type {Map<string, Task>} */
@@ -64,7 +64,7 @@ export class Shelf {
     for (const aimedAt of [this.#covers, this.#due]) {
       aimedAt.addEventListener("pointerleave", () => this.#settle())
     }
-    // After the player has stored the position.
+    // The player has to store the position of the film first.
     document.addEventListener("close", () => setTimeout(() => this.#refresh()), true)
     document.body.append(this.#dialog)
     new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && this.#cursor && this.#load(), {
@@ -105,7 +105,7 @@ export class Shelf {
     this.#covers.querySelector("button")?.focus({ preventScroll: true })
   }
 
-  /** Show a shelf for each subscription: first those that need the reader, then those with something new. */
+  /** Show a shelf for each subscription: first those that need the reader, then those with new films. */
   async #showShelves() {
     const { api, i18n } = this.#parts
     const all = await allSubscriptions(api).catch(() => []) // on an error, the wall of all films is enough
@@ -136,7 +136,8 @@ export class Shelf {
       checked: !subscription,
       onchange: () => {
         this.#choose(subscription)
-        if (!isNeedy) label.querySelector(".mark")?.remove() // the reader sees the new films now
+        // By looking at this shelf the reader sees its new films.
+        if (!isNeedy) label.querySelector(".mark")?.remove()
         return this.#begin(this.#text)
       },
     })
@@ -256,8 +257,8 @@ export class Shelf {
   }
 
   /**
-   * Show new films and remove deleted ones, unless that moves covers that the reader may be about to press.
-   * @param {boolean} [isAsked]  by the reader
+   * Show new films and remove deleted ones, unless this moves covers that the reader may be about to press.
+   * @param {boolean} [isAsked] by the reader
    */
   #settle(isAsked = false) {
     const isAimedAt = [this.#covers, this.#due].some((each) => each.matches(":hover")) ||
@@ -317,7 +318,7 @@ export class Shelf {
   }
 
   /**
-   * Show how far it was watched.
+   * Show on a cover how far its film was watched.
    * @param {HTMLElement} cover
    */
   #mark(cover) {
@@ -343,7 +344,7 @@ export class Shelf {
   }
 
   /**
-   * The wall is one stop of Tab; the arrows go from cover to cover.
+   * Move the focus by the arrow keys from cover to cover. The whole wall is one stop of Tab.
    * @param {KeyboardEvent} event
    */
   #pressed(event) {

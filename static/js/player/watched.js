@@ -1,12 +1,12 @@
 // @ts-check
-// How far each film was watched, which this browser remembers.
+// Remembers in this browser how far each film was watched.
 
 import { recall, remember } from "../base/preferences.js"
 
 /** @typedef {{at: number, of: number}} Watched  seconds */
 
 const REMEMBERED = "watched"
-/** How many films are remembered; the oldest are forgotten. */
+/** The most films that are remembered; the oldest are forgotten. */
 const MOST = 500
 /** Seconds at the end of a film that count as credits. */
 const END_SHARE = 0.95

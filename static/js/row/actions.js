@@ -1,6 +1,6 @@
 // @ts-check
-// All that can be done with a task, in one table: its icon, its key, when it applies, and what it asks of the server.
-// The words are `action.<name>` in the catalogues.
+// The table of all actions on a task: the icon and key of each, when it applies, and its request to the
+// server. Its words are `action.<name>` in the catalogues.
 
 import { isRecorded } from "../tasks/task.js"
 
@@ -17,7 +17,7 @@ import { isRecorded } from "../tasks/task.js"
  * @property {true} [hasWords]  its button has words, however narrow the screen
  */
 
-/** Remedies for which the page has words, those that help first; others are left to other clients. */
+/** The remedies for which the page has words, the most helpful first; others are left to other clients. */
 const REMEDIES = [
   "use_cookies",
   "take_list",
@@ -38,7 +38,10 @@ const REMEDIES = [
 /** Failures that another attempt would only repeat. */
 const HOPELESS = ["drm_protected", "unsupported_url", "blocked_address", "is_playlist", "too_large"]
 
-/** Status -> the stage that stands in for one of a later release. @type {Record<string, string>} */
+/**
+ * For each status, the stage as which an unknown stage of a later release is treated.
+ * @type {Record<string, string>}
+ */
 const STAND_INS = { processing: "info", completed: "completed", error: "failed" }
 const STAGES = ["queued", "info", "download", "convert", "paused", "completed", "failed", "cancelled"]
 
@@ -60,7 +63,10 @@ const isPlayed = ({ files, stage, entries }) =>
 const always = () => true
 const never = () => false
 
-/** The first that applies is the one thing to do; the others are in the menu. @type {Record<string, Action>} */
+/**
+ * All actions. The first that applies has a button in the row; the others are in the menu.
+ * @type {Record<string, Action>}
+ */
 export const ACTIONS = {
   choose: { applies: ({ error_code }) => error_code === "is_playlist", hasWords: true },
   ...Object.fromEntries(REMEDIES.map((name) => [
@@ -120,16 +126,16 @@ export const ACTIONS = {
   undo: { applies: never, key: "z" },
 }
 
-/** These actions are in the menu of every task, and never the one thing to do. */
+/** These actions are in the menu of every task, and never have the button in the row. */
 const OF_ALL = ["select", "log", "copy", "delete"]
 const IN_NO_MENU = ["open", "more", "undo"]
 
 /**
- * What can be done with a task now, the most useful first.
+ * Return the actions that apply to a task now, the most useful first.
  * @param {Task} task
  */
 function possible(task) {
-  // The service lists first what helps most.
+  // The service lists the most helpful remedy first.
   const remedies = (task.remedies ?? []).map((name) => `remedy.${name}`)
   const found = Object.keys(ACTIONS).filter((name) =>
     !IN_NO_MENU.includes(name) && ACTIONS[name].applies(task)
@@ -141,7 +147,7 @@ function possible(task) {
 }
 
 /**
- * The one thing to do first; "" nothing.
+ * Return the action for the button in the row, or "".
  * @param {Task} task
  */
 export function primaryOf(task) {
@@ -150,20 +156,20 @@ export function primaryOf(task) {
 }
 
 /**
- * All the other things to do.
+ * Return all other actions, for the menu.
  * @param {Task} task
  */
 export const menuOf = (task) => possible(task).filter((name) => name !== primaryOf(task))
 
 /**
- * Whether this can be done with the task now.
+ * Return whether this action applies to the task now.
  * @param {string} name
  * @param {Task} task
  */
 export const applies = (name, task) => ACTIONS[name].applies(task)
 
 /**
- * What a key does with a task; undefined: nothing.
+ * Return the action of a key on a task, or undefined.
  * @param {string} key
  * @param {Task} task
  */

@@ -1,6 +1,6 @@
 // @ts-check
-// What an opened row shows below its line, and what the line does not say: the files, what helps after a failure, what
-// else is known, and the log.
+// The details of an opened row, which its line does not show: the files, remedies after a failure, more
+// facts, and the log.
 
 import { ACTIONS, iconOf, menuOf, textOf } from "./actions.js"
 import { fetched, Problem } from "../base/api.js"
@@ -14,9 +14,12 @@ import { isFinal, VISIBLE, webLink } from "../tasks/task.js"
 
 /** @typedef {import("../tasks/task.js").Task} Task */
 
-/** From so many entries on a list can be searched: fewer are seen at once. */
+/** A list with at least so many entries can be searched; fewer are in sight at once. */
 const MANY_ENTRIES = 10
-/** What ffmpeg's names of codecs are called elsewhere; others are shown as they are, in capitals. @type {Record<string, string>} */
+/**
+ * The common names of codecs by ffmpeg's names; other names are shown in capitals.
+ * @type {Record<string, string>}
+ */
 const CODECS = { h264: "H.264", hevc: "H.265" }
 
 /** @param {import("../base/i18n.js").I18n} i18n */
@@ -65,7 +68,7 @@ export class Details {
   #search
   /** @type {LinkList | undefined} */
   #links
-  /** The offers about the library that are shown depend on this. */
+  /** The state on which the shown buttons for the library depend. */
   #placing = ""
 
   /**
@@ -87,7 +90,7 @@ export class Details {
   }
 
   /**
-   * Those of a list's entries that were found, if some are searched for.
+   * Return the entries of a list that a search has found, or all without a search.
    * @param {Task[]} entries
    */
   foundOf(entries) {
@@ -99,7 +102,7 @@ export class Details {
   show(task) {
     const { i18n } = this.#page
     this.#log.follow(!isFinal(task))
-    // The files are of an earlier attempt while a new one is under way.
+    // The shown files are of an earlier attempt while a new one is under way.
     const isOld = !isFinal(task) && Object.keys(task.files).length > 0
     setText(this.#parts.kept, isOld ? i18n.t("card.kept") : "")
     this.#offerFiles(task)
@@ -137,7 +140,7 @@ export class Details {
   }
 
   /**
-   * What is not in the library, and does not get there by itself, can be put there.
+   * Return the buttons that put files into the library, if they do not get there by themselves.
    * @param {Task} task
    */
   async #offerPlacing(task) {
@@ -157,7 +160,7 @@ export class Details {
   #list(task) {
     const facts = this.#facts(task)
     const shown = JSON.stringify(facts)
-    if (shown === this.#shown) return // unchanged: keep the reader's selection of text
+    if (shown === this.#shown) return // nothing has changed: the reader's selection of text stays
     this.#shown = shown
     this.#parts.facts.replaceChildren(...facts.flatMap(([name, text, href]) => {
       const [term, value] = [document.createElement("dt"), document.createElement("dd")]
@@ -170,7 +173,7 @@ export class Details {
     }))
   }
 
-  /** Of a list, whose entries stand below, the rest is asked for. */
+  /** Request the missing entries of a list, which are shown below it. */
   #foldFacts() {
     const { facts, log, summary } = this.#parts
     if (log.contains(facts)) return
@@ -186,7 +189,7 @@ export class Details {
     const { format } = this.#page.i18n
     const { uploader, duration, width, height, webpage_url } = task.video_info
     const link = webLink(webpage_url) ?? webLink(task.url)
-    const isSaid = task.stage === "completed" // the row's line says it already
+    const isSaid = task.stage === "completed" // the line of the row says it already
     const hasPicture = height && (!isSaid || "video" in task.files) // a file with sound alone has no picture
     /** @type {[string, string | undefined, string?][]} */
     const facts = [
@@ -203,12 +206,12 @@ export class Details {
   }
 
   /**
-   * Each file with what it is, to be played and saved.
+   * Show each file with its facts, and buttons to play and save it.
    * @param {Task} task
    */
   #offerFiles(task) {
     const files = JSON.stringify([task.files, task.file_info])
-    if (files === this.#files) return // unchanged: keep the reader's focus on these links
+    if (files === this.#files) return // nothing has changed: the focus on these links stays
     this.#files = files
     const playable = playableKinds(task)
     this.#parts.files.replaceChildren(
@@ -226,7 +229,7 @@ export class Details {
   }
 
   /**
-   * Those that open its files without a log-in, if there are any.
+   * Show the links that open files without a log-in, if there are any.
    * @param {Task} task
    */
   #offerLinks(task) {
@@ -237,12 +240,12 @@ export class Details {
   }
 
   /**
-   * With words: what helps after a failure, and what can be done with a list.
+   * Show buttons with words: the remedies after a failure, and the actions on a list.
    * @param {Task} task
    */
   #offerActs(task) {
     const { i18n } = this.#page
-    // The first of all is in the row.
+    // The first remedy has its button in the row.
     const names = menuOf(task).filter((name) => {
       const { hasWords, isForMany } = ACTIONS[name]
       return hasWords || (task.entries && name !== "delete" && (isForMany || name === "save_entries"))
@@ -264,7 +267,7 @@ export class Details {
 }
 
 /**
- * What a file is: MP4, 1080p, H.264, 158 MB; or M4A, AAC, 128 kbit/s, 5 MB.
+ * Describe a file, such as "MP4, 1080p, H.264, 158 MB" or "M4A, AAC, 128 kbit/s, 5 MB".
  * @param {Task} task
  * @param {string} kind
  * @param {import("../base/i18n.js").I18n} i18n
@@ -279,16 +282,20 @@ export function fileFacts(task, kind, i18n) {
     title ?? "",
     container,
     kind === "video" && height ? `${height}p` : "",
-    coding === container || coding.startsWith("PCM") ? "" : coding, // of "MP3", "OPUS" and the like once is enough
+    // For MP3, Opus and the like, one name is enough.
+    coding === container || coding.startsWith("PCM") ? "" : coding,
     rate ? `${rate} kbit/s` : "",
     size === undefined ? "" : i18n.format.size(size),
   ].filter(Boolean)
 }
 
-/** Looks for some entries of a list. Which hold the text only the server can say: it folds letters its own way. */
+/**
+ * Searches the entries of a list. Only the server can say which contain the text: it has its own rules of
+ * equal letters.
+ */
 class EntrySearch {
   element
-  /** Ids of what was found; null: nothing is searched for. @type {Set<string> | null} */
+  /** The ids of the entries that were found; null without a search. @type {Set<string> | null} */
   found = null
   #said = make("span", { className: "lead", role: "status" })
   #total = 0
@@ -334,7 +341,7 @@ class EntrySearch {
         throw error
       })
       : null
-    if (asked !== this.#asked) return // the reader is searching for something else by now
+    if (asked !== this.#asked) return // the reader has changed the search meanwhile
     if (found instanceof Problem) return setText(this.#said, found.message)
     this.found = found && new Set(found.map(({ task_id }) => task_id))
     const values = { n: this.found?.size ?? 0, total: this.#total }
@@ -379,7 +386,7 @@ class LogView {
   follow(isGrowing) {
     if (this.#isGrowing === isGrowing) return
     this.#isGrowing = isGrowing
-    if (this.#isOpen) this.#load() // once more for the last lines, when the task has ended
+    if (this.#isOpen) this.#load() // once more after the end of the task, for the last lines
   }
 
   stop() {
@@ -405,7 +412,7 @@ class LogView {
     const isAtEnd = text.scrollTop + text.clientHeight >= text.scrollHeight - 4
     setText(text, log)
     text.toggleAttribute("data-empty", !log)
-    if (isAtEnd) text.scrollTop = text.scrollHeight // follow the log: its last lines say what happened
+    if (isAtEnd) text.scrollTop = text.scrollHeight // shows the last lines, which say what happened
     if (this.#isGrowing) this.#timer = setTimeout(() => this.#load(), AGAIN_MS)
   }
 }

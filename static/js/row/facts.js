@@ -1,5 +1,5 @@
 // @ts-check
-// What a row says of its task in one line, the most telling first.
+// The facts that a row shows of its task in one line, the most important first.
 
 import { hostOf, isFinal, isRecorded, isRunning, owners, titleOf, VISIBLE } from "../tasks/task.js"
 
@@ -8,10 +8,11 @@ import { hostOf, isFinal, isRecorded, isRunning, owners, titleOf, VISIBLE } from
 /** @typedef {import("../base/i18n.js").I18n} I18n */
 
 /**
- * How far to draw the bar, in percent: the bytes, or the completed entries, that stand beside it. null: it goes on, and
- * nobody knows how far; undefined: there is no bar. Nobody knows how far a recording is.
+ * Return the length of the progress bar in percent, by the bytes or the completed entries that the row shows.
+ * null: the task goes on, and nobody knows how far, as with a recording; undefined: there is no bar.
  * @param {Task} task
- * @param {number | undefined} before  what was drawn in the same attempt: where the total grows, the bar waits for it
+ * @param {number | undefined} before what was drawn in the same attempt: if the total grows, the bar stands
+ * still
  */
 export function drawnOf(task, before) {
   const { status, entries, downloaded_bytes, total_bytes } = task
@@ -51,7 +52,8 @@ export function factsOf(task, i18n, { isAway = false, list, place = 0, minutes =
 }
 
 /**
- * What went wrong, in plain words. Where the server's sentence is a status of HTTP, the page has a better one.
+ * Return what went wrong, in plain words. If the server's sentence is only an HTTP status, the page has a
+ * better one.
  * @param {Task} task
  * @param {I18n} i18n
  */
@@ -68,7 +70,7 @@ export function failureOf({ error, error_code = "", message }, i18n) {
   return i18n.t(`failure.${kind}`)
 }
 
-/** What keeps files from the library, and the words for it. @type {Record<string, string>} */
+/** The reasons that keep files from the library, with their words. @type {Record<string, string>} */
 const NOT_PLACED = {
   away: "library.away",
   full: "library.full",
@@ -77,7 +79,7 @@ const NOT_PLACED = {
 }
 
 /**
- * Where the film lies in the library, or why it is not there yet.
+ * Return the place of the film in the library, or the reason why it is not there yet.
  * @param {Place} place
  * @param {I18n} i18n
  */
@@ -119,7 +121,7 @@ function runningFacts(task, i18n, isAway) {
 }
 
 /**
- * How many entries of running lists stand before a task in the queue.
+ * Count the entries of running lists that are before a task in the queue.
  * @param {Task} task
  * @param {Task[]} unfinished
  */
@@ -132,13 +134,13 @@ export function entriesBefore({ number, priority }, unfinished) {
   }, 0)
 }
 
-/** Rounds of downloads that are simulated one by one. */
+/** The number of rounds of downloads that are simulated one by one. */
 const ROUNDS = 3
 
 /**
- * After how many minutes a place of the queue comes up. Where a download ends the next begins, and takes as long as those
- * that run take on the average; 0: none of them says when it ends.
- * @param {number} place  from 1
+ * Estimate the minutes until the task at a place of the queue begins. The next download begins when one ends,
+ * and is assumed to take as long as the running ones on average; 0 if none of them says when it ends.
+ * @param {number} place from 1
  * @param {Task[]} unfinished
  */
 export function minutesUntil(place, unfinished) {
@@ -183,7 +185,7 @@ function waitingFacts(task, i18n, place, minutes) {
 }
 
 /**
- * What the task waits for, in words.
+ * Return what the task waits for, in words.
  * @param {Task} task
  * @param {I18n} i18n
  */
@@ -199,7 +201,8 @@ const reasonOf = (
 function listFacts({ entries, stage }, i18n) {
   if (!entries) return []
   const { truncated, ...counts } = entries
-  const hasFailed = counts.failed && stage !== "cancelled" // the entries were cancelled with the list
+  // The entries were cancelled together with the list.
+  const hasFailed = counts.failed && stage !== "cancelled"
   const text = i18n.t(hasFailed ? "card.entries_failed" : "card.entries", counts)
   return truncated ? [text, i18n.t("card.truncated")] : [text]
 }

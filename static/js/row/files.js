@@ -1,5 +1,5 @@
 // @ts-check
-// The finished files of a task: a link to save each, and what plays them here.
+// The finished files of a task: links that save them, and elements that play them.
 
 import { fromTemplate, setText } from "../base/dom.js"
 import { titleOf, webLink } from "../tasks/task.js"
@@ -7,11 +7,11 @@ import { titleOf, webLink } from "../tasks/task.js"
 /** @typedef {import("../tasks/task.js").Task} Task */
 /** @typedef {import("../base/i18n.js").I18n} I18n */
 
-/** What can be played, best first. */
+/** The kinds of files that can be played, the best first. */
 const PLAYED = ["video", "audio"]
 
 /**
- * The kinds of its files, the film first.
+ * Return the kinds of a task's files, the film first.
  * @param {Task} task
  */
 export function kindsOf({ files }) {
@@ -20,13 +20,13 @@ export function kindsOf({ files }) {
 }
 
 /**
- * Whether this browser can play any of its files.
+ * Return whether this browser can play any file of a task.
  * @param {Task} task
  */
 export const isPlayable = (task) => playableKinds(task).length > 0
 
 /**
- * Whether a clip can be marked in the player: only if times there are times of the source.
+ * Return whether a clip can be marked in the player: only if times of the file are times of the source.
  * @param {Task} task
  */
 export function isClippable(task) {
@@ -41,7 +41,7 @@ export function playableKinds(task) {
 }
 
 /**
- * The element that plays a file of this type here, or null.
+ * Return the element that plays a file of this type in this browser, or null.
  * @param {string} kind
  * @param {string | undefined} type
  */
@@ -53,7 +53,8 @@ export function playerFor(kind, type) {
 }
 
 /**
- * A link that saves one file under the title of its task, which describes the link to screen readers.
+ * Make a link that saves one file under the title of its task; the title describes the link to screen
+ * readers.
  * @param {Task} task
  * @param {string} kind
  * @param {I18n} i18n
@@ -70,7 +71,7 @@ export function saveLink(task, kind, i18n) {
 }
 
 /**
- * A link that saves all files of a list as one archive.
+ * Make a link that saves all files of a list as one archive.
  * @param {Task} task
  * @param {I18n} i18n
  */
@@ -96,7 +97,7 @@ function linkTo(task, words, link, name, i18n) {
 }
 
 /**
- * "video", "chapter 3", or "subtitles (en)" of `subtitle.en`.
+ * Name a kind of file: "video", "chapter 3", or "subtitles (en)" for `subtitle.en`.
  * @param {string} kind
  * @param {I18n} i18n
  */

@@ -1,5 +1,6 @@
 // @ts-check
-// The links that open one file of a task without a log-in: those that are open, each with its end, to be revoked.
+// The links that open one file of a task without a log-in: a list of the valid ones, each with its expiry and
+// a button that revokes it.
 
 import { Problem } from "../base/api.js"
 import { setText } from "../base/dom.js"
@@ -83,7 +84,7 @@ export class LinkList {
     this.element.hidden = !next
   }
 
-  /** The last link is gone, and the list with it. */
+  /** Remove the list, whose last link is gone. */
   #focusRow() {
     /** @type {HTMLElement | null | undefined} */
     const heir = this.element.closest(".details")?.querySelector(".file .button, summary")

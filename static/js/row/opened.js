@@ -1,6 +1,6 @@
 // @ts-check
-// Which rows are opened. One stays so wherever the reader scrolls, until it is closed or its task goes. Under an opened
-// list stand its entries.
+// Which rows are opened. A row stays opened wherever the reader scrolls, until it is closed or its task is
+// gone. Below an opened list are its entries.
 
 import { fetched } from "../base/api.js"
 
@@ -12,9 +12,12 @@ export class OpenedRows {
   #parts
   /** @type {Map<string, Details>} */
   #open = new Map()
-  /** Heights of whole rows: a long failure makes the line itself higher. */
+  /** Watches the heights of whole rows: a long message of failure makes the line itself higher. */
   #observer
-  /** How many entries a list had when they were last asked for. @type {Map<string, number>} */
+  /**
+   * The number of entries that a list had when they were last requested, by its id.
+   * @type {Map<string, number>}
+   */
   #asked = new Map()
 
   /**
@@ -43,7 +46,7 @@ export class OpenedRows {
   }
 
   /**
-   * The known entries of a list, in their order; of those that are searched, what was found.
+   * Return the known entries of a list in their order; in a search, only those that were found.
    * @param {string} id
    */
   entriesOf(id) {
@@ -68,7 +71,7 @@ export class OpenedRows {
   }
 
   /**
-   * Open a row; returns its details, or nothing if the row has gone meanwhile.
+   * Open a row; return its details, or nothing if the row is gone meanwhile.
    * @param {Row} row
    * @returns {Promise<Details | undefined>}
    */
@@ -116,14 +119,14 @@ export class OpenedRows {
     this.#observer.observe(row.element)
   }
 
-  /** Close all: the language has changed, or the session has ended. */
+  /** Close all rows, because the language has changed or the session has ended. */
   clear() {
     for (const id of [...this.#open.keys()]) this.close(id, this.#parts.rows().row(id))
     this.#asked.clear()
   }
 
   /**
-   * Show the entries of a list under it, once all are here: they come with the last first.
+   * Show the entries of a list below it, once all have come: the last ones come first.
    * @param {Task} task
    */
   async #unfold(task) {
@@ -133,7 +136,7 @@ export class OpenedRows {
   }
 
   /**
-   * Ask for the entries of a list that are not here yet.
+   * Request the entries of a list that have not come yet.
    * @param {Task} task
    */
   async #load({ task_id, entries }) {
@@ -142,7 +145,7 @@ export class OpenedRows {
     if (total <= Math.max(this.#asked.get(task_id) ?? 0, tasks.entriesOf(task_id).length)) return
     this.#asked.set(task_id, total)
     const found = await source.entries(task_id).catch((error) => {
-      this.#asked.delete(task_id) // opening the row again retries
+      this.#asked.delete(task_id) // so that opening the row again repeats the request
       throw error
     })
     tasks.mergeAll(found)

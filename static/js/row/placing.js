@@ -1,5 +1,6 @@
 // @ts-check
-// Puts into the library what a task has downloaded already: as its request says, or as the reader chooses here.
+// Puts the finished files of a task into the library, in the layout that its request names or the reader
+// chooses here.
 
 import { Problem } from "../base/api.js"
 import { setText } from "../base/dom.js"
@@ -9,7 +10,7 @@ import { recall, remember } from "../base/preferences.js"
 
 /** @typedef {import("../tasks/task.js").Task} Task */
 
-/** As what the reader has put a single task there. */
+/** The name under which this browser stores the layout of the last single task. */
 const PLACED_AS = "library.layout"
 
 export class Placing {

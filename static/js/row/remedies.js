@@ -1,5 +1,5 @@
 // @ts-check
-// Remedies that ask something first: which entries of a list, which cookies.
+// Remedies that ask the reader something first: which entries of a list, or which cookies.
 
 import { hostOf } from "../tasks/task.js"
 
@@ -32,7 +32,8 @@ export class Remedies {
   }
 
   /**
-   * Let the reader choose entries: they become a new list, in place of the task that failed for want of a choice.
+   * Let the reader choose entries. They become a new list, in place of the task that failed because nothing
+   * was chosen.
    * @param {Row} row
    */
   async choose(row) {
@@ -44,7 +45,8 @@ export class Remedies {
   }
 
   /**
-   * Retry with the only stored cookies; if there are several the reader chooses, if there are none they can be stored.
+   * Retry with the only stored cookies. If there are several, the reader chooses; if there are none, the
+   * settings open to store some.
    * @param {Row} row
    */
   async useCookies(row) {

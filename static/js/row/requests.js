@@ -1,5 +1,5 @@
 // @ts-check
-// Asks the server to do something with tasks, one request after the other for each task, and says what came of it.
+// Sends requests for actions on tasks, one after the other for each task, and reports the results.
 
 import { ACTIONS } from "./actions.js"
 import { Problem } from "../base/api.js"
@@ -23,7 +23,8 @@ class Turns {
   }
 
   /**
-   * Returns whether the request was sent: the same one is not sent again while the first is under way.
+   * Send a request in the queue of its task; return whether it was sent: an equal one is not sent while the
+   * first is under way.
    * @param {string} id
    * @param {string} what
    * @param {() => Promise<void>} ask
@@ -35,7 +36,7 @@ class Turns {
   }
 
   /**
-   * One request for several tasks, in turn for each of them.
+   * Send one request for several tasks, which waits in the queue of each.
    * @template T
    * @param {string[]} ids
    * @param {string} what
@@ -88,10 +89,10 @@ export class TaskRequests extends EventTarget {
   }
 
   /**
-   * Returns whether the action was done.
-   * @param {string} action  of the table
+   * Do an action; return whether it was done.
+   * @param {string} action of the table
    * @param {Task} task
-   * @param {object} [given]  the body, of a remedy that has one
+   * @param {object} [given] the body, of a remedy that has one
    */
   async run(action, { task_id: id }, given) {
     const { asks } = ACTIONS[action]
@@ -127,7 +128,7 @@ export class TaskRequests extends EventTarget {
   }
 
   /**
-   * Act on many tasks at once; the row of a refused one says why.
+   * Act on many tasks at once; the row of a refused task says why.
    * @param {{action: string, ids?: string[], playlist_id?: string}} what
    * @throws {Problem} if nothing was done, and no `ids` tell which rows could say so
    */
@@ -147,13 +148,13 @@ export class TaskRequests extends EventTarget {
   }
 
   /**
-   * Take in the result for one task; returns whether it is news.
-   * @param {string | undefined} id  undefined: the server chose the task
+   * Take in the result for one task; return whether it is news.
+   * @param {string | undefined} id undefined: the server chose the task
    * @param {any} result
    */
   #ended(id, { status, task, task_id, problem }) {
     if (task) return this.#tasks.merge(task)
-    if (!id || task_id) return false // the feed will report what became of the task
+    if (!id || task_id) return false // the feed will report what happened to the task
     return problem ? this.#refused(new Problem(status, problem), id) : this.#tasks.remove(id)
   }
 

@@ -1,5 +1,5 @@
 // @ts-check
-// One task in the list. What is visible in which stage is the stylesheet's business (`data-stage`).
+// The row of one task. The stylesheet decides which parts are visible in which stage (`data-stage`).
 
 import { ACTIONS, iconOf, primaryOf, textOf } from "./actions.js"
 import {
@@ -20,12 +20,12 @@ import { isAsking, isRecorded, letterOf, looks, titleOf, webLink } from "../task
 /** @typedef {import("../base/i18n.js").I18n} I18n */
 
 /**
- * What a row says after its task was deleted or cancelled: that it was, and how to take that back; "undo": deleted, as
- * long as that can be taken back.
+ * What a row says after its task was deleted or cancelled, and how to take this back; "undo": deleted, as
+ * long as this can be taken back.
  * @typedef {"" | "deleted" | "undo" | "cancelled"} Leaving
  */
 
-/** A control that appears this soon after a press is what the reader expects. */
+/** A control that appears within this time after a press is one that the reader expects. */
 const FOLLOWS_MS = 2_000
 
 export class Row {
@@ -38,7 +38,10 @@ export class Row {
   #around
   #primary
   #isThere = true
-  /** What the bar shows, in percent, and of which attempt. @type {{percent: number | undefined, attempt: number}} */
+  /**
+   * The length of the bar in percent, and the attempt to which it belongs.
+   * @type {{percent: number | undefined, attempt: number}}
+   */
   #drawn = { percent: undefined, attempt: -1 }
 
   /**
@@ -87,7 +90,7 @@ export class Row {
     this.#focus.keep(() => this.#show())
   }
 
-  /** Whether the task was deleted or cancelled, so that all that can be done is to take that back. */
+  /** Return whether the task was just deleted or cancelled, so that the only action is to take this back. */
   get isLeaving() {
     return this.element.dataset.leaving !== ""
   }
@@ -126,9 +129,9 @@ export class Row {
   }
 
   /**
-   * Tell screen readers which row of its section, or entry of its list, this is.
-   * @param {number} position  from 1
-   * @param {number} count  of all; -1: unknown
+   * Tell screen readers the position of this row in its section, or among the entries of its list.
+   * @param {number} position from 1
+   * @param {number} count of all; -1: unknown
    */
   stand(position, count) {
     setAttribute(this.element, "aria-posinset", String(position))
@@ -152,7 +155,7 @@ export class Row {
   }
 
   /**
-   * Say why a request was refused, until the next revision of the task.
+   * Show why a request was refused, until the next revision of the task.
    * @param {string} text
    */
   say(text) {
@@ -177,7 +180,7 @@ export class Row {
     element.toggleAttribute("data-asking", isAsking(task))
     element.toggleAttribute("data-list", Boolean(task.entries))
     setText(this.#parts.title, titleOf(task))
-    setAttribute(this.#parts.open, "title", titleOf(task)) // which may be cut off
+    setAttribute(this.#parts.open, "title", titleOf(task)) // the title may be cut off in the row
     this.#showFacts()
     setText(
       this.#parts.gone,

@@ -1,5 +1,5 @@
 // @ts-check
-// Carries out what the reader asks for on a row, whichever way: by a button, from the menu, by a key.
+// Carries out the actions that the reader chooses on a row, by a button, from the menu or by a key.
 
 import { ACTIONS, iconOf, menuOf, ofKey, textOf } from "./actions.js"
 import { fetched } from "../base/api.js"
@@ -10,7 +10,10 @@ import { fetched } from "../base/api.js"
 
 export class RowActions {
   #parts
-  /** What the page does itself. @type {Record<string, (row: Row, at?: Point) => unknown>} */
+  /**
+   * Actions that the page does without a request.
+   * @type {Record<string, (row: Row, at?: Point) => unknown>}
+   */
   #own = {
     "remedy.use_cookies": async (row) => (await this.#remedies()).useCookies(row),
     choose: async (row) => (await this.#remedies()).choose(row),
@@ -60,7 +63,7 @@ export class RowActions {
   }
 
   /**
-   * Do what the key does with this row; false: nothing.
+   * Do the action of a key on this row; return false if the key has none.
    * @param {string} key
    * @param {Row} row
    */
@@ -135,7 +138,10 @@ export function listen(root, rows, rowActions, { selection, shown, play }) {
   let press
   let wasLong = false
   let from = { x: 0, y: 0 }
-  /** The control that the first click of a double click hit: the second is not meant for one that has replaced it. */
+  /**
+   * The control that the first click of a double click has hit: the second click is not meant for its
+   * successor.
+   */
   /** @type {Element | null} */
   let meant = null
   const rowAt = (/** @type {EventTarget | null} */ target) =>
@@ -147,7 +153,8 @@ export function listen(root, rows, rowActions, { selection, shown, play }) {
   }, true)
   root.addEventListener("click", (event) => {
     const [control, row] = [controlAt(event.target), rowAt(event.target)]
-    if (wasLong && event.detail) return event.preventDefault() // the finger that selected was lifted
+    // The click comes from the finger that selected the row by a long touch.
+    if (wasLong && event.detail) return event.preventDefault()
     if (event.detail > 1 && control !== meant) return event.preventDefault()
     if (!row || !control || control.ariaDisabled === "true") return
     if (isYoung(control)) return event.preventDefault()
@@ -164,7 +171,8 @@ export function listen(root, rows, rowActions, { selection, shown, play }) {
     const isElsewhere = event.target instanceof Element && event.target.closest("a, .details, input")
     if (!row || isElsewhere || row.isLeaving || String(getSelection())) return
     event.preventDefault()
-    if (event instanceof PointerEvent && event.pointerType === "touch") return // a long press selects
+    // A long touch selects, so it opens no menu.
+    if (event instanceof PointerEvent && event.pointerType === "touch") return
     rowActions.run("more", row, { x: event.clientX, y: event.clientY })
   })
 

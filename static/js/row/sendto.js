@@ -1,5 +1,5 @@
 // @ts-check
-// Where a finished file goes: onto this device, to a phone, or into the library.
+// The dialog that sends a finished file to this device, to a phone, or into the library.
 
 import { Problem } from "../base/api.js"
 import { openDialog } from "../base/dialogs.js"
@@ -31,7 +31,7 @@ export class SendTo {
   #dialog
   /** @type {Task | null} */
   #task = null
-  /** What was asked for last: an answer to something before it is not shown. */
+  /** The number of the last request: the answer to an earlier one is not shown. */
   #asked = 0
 
   /** @param {{i18n: import("../base/i18n.js").I18n, api: import("../base/api.js").Api, announcer: {say: (text: string) => unknown}}} parts */
@@ -40,7 +40,7 @@ export class SendTo {
     this.#dialog = make("dialog", { id: "send", className: "sheet send", "aria-labelledby": "send-title" })
     this.#dialog.append(this.#header, this.#choices, this.#kinds, this.#body)
     this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close())
-    this.#dialog.addEventListener("close", () => this.#clear()) // no link is left to the next user
+    this.#dialog.addEventListener("close", () => this.#clear()) // the next user must not see the link
     this.#choices.addEventListener("change", () => {
       remember(REMEMBERED, this.#target)
       this.#show()
@@ -96,7 +96,7 @@ export class SendTo {
     const task = /** @type {Task} */ (this.#task)
     const asked = ++this.#asked
     const target = this.#target
-    this.#kinds.disabled = target === "library" // all files go there together
+    this.#kinds.disabled = target === "library" // all files of a task go into the library together
     this.#body.replaceChildren()
     try {
       const made = target === "phone"
@@ -125,7 +125,7 @@ export class SendTo {
   }
 
   /**
-   * A link that opens this file alone, for a while, and needs no log-in.
+   * Make a link that opens only this file, for a while, and needs no log-in.
    * @param {Task} task
    * @returns {Promise<HTMLElement[]>}
    */
@@ -140,7 +140,8 @@ export class SendTo {
     const time = i18n.format.moment(new Date(expires_at))
     const source = api.url(`api/links/${id}/qr.svg`).href
     const title = titleOf(task)
-    const share = button(i18n.t("send.share"), () => navigator.share({ title, url }).catch(() => {})) // cancelled
+    // The reader may cancel the sharing.
+    const share = button(i18n.t("send.share"), () => navigator.share({ title, url }).catch(() => {}))
     const isShared = "share" in navigator && matchMedia("(pointer: coarse)").matches
     return [
       make("img", { src: source, alt: i18n.t("send.code") }),
@@ -151,7 +152,7 @@ export class SendTo {
   }
 
   /**
-   * As a podcast, too, which is one of the library's layouts.
+   * Offer the library, also as a podcast, which is one of its layouts.
    * @param {Task} task
    */
   #library(task) {

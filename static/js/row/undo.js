@@ -1,11 +1,11 @@
 // @ts-check
-// What can be taken back for a while: a deletion, which is sent only when the time is over or the page is left,
-// and a cancel, which was sent at once and is undone by a retry from the partial file.
+// Actions that can be taken back for a while: a deletion, which is sent only when the time is over or the
+// page is left; and a cancel, which was sent at once and is undone by a retry from the partial file.
 
 import { Problem } from "../base/api.js"
 
 const PATIENCE_MS = 10_000
-/** As many as the server deletes at once. */
+/** The most tasks that the server deletes in one request. */
 const AT_ONCE = 500
 
 /** @typedef {{kind: "delete" | "cancel", isAsked: boolean, wasPaused: boolean, timer: ReturnType<typeof setTimeout> | undefined}} Pending */
@@ -29,7 +29,7 @@ export class Undo extends EventTarget {
   }
 
   /**
-   * What the row of this task says instead of the task.
+   * Return what the row of this task says in place of the task.
    * @param {string} id
    * @returns {import("./row.js").Leaving}
    */
@@ -74,7 +74,7 @@ export class Undo extends EventTarget {
   }
 
   /**
-   * Take back what was done with these tasks together.
+   * Take back the last common action on these tasks.
    * @param {string[]} ids
    */
   async takeBackAll(ids) {
@@ -86,13 +86,15 @@ export class Undo extends EventTarget {
     for (const part of parts(paused)) await this.#requests.runAll({ action: "pause", ids: part })
   }
 
-  /** The page is left: send the pending deletions now. Resolves once they are answered, or given up. */
+  /**
+   * Send the pending deletions now, because the page is left. Resolves once they are answered or given up.
+   */
   finish() {
     const ids = this.#toAsk([...this.#pending.keys()])
     return Promise.all(
       parts(ids).map(async (part) => {
         const isDone = await this.#api.leave("POST", "api/tasks/actions", { action: "delete", ids: part })
-        if (!isDone) this.gone(part) // for who comes back by the history
+        if (!isDone) this.gone(part) // for a reader who comes back to the page by the history
       }),
     )
   }
@@ -103,7 +105,7 @@ export class Undo extends EventTarget {
   }
 
   /**
-   * Mark the pending deletions among these tasks as sent, and return their ids.
+   * Mark the pending deletions of these tasks as sent, and return their ids.
    * @param {string[]} ids
    */
   #toAsk(ids) {
@@ -147,7 +149,7 @@ export class Undo extends EventTarget {
   async #ask(id) {
     if (!this.#toAsk([id]).length) return
     await this.#requests.delete(id).catch((error) => {
-      if (!(error instanceof Problem)) throw error // the row is back, and says why
+      if (!(error instanceof Problem)) throw error // the row is shown again, and says why
     })
     this.#end(id)
   }

@@ -1,15 +1,19 @@
 // @ts-check
-// The page as an app of the device: takes what other apps share, and keeps its shell for when the server is away.
+// The page as an app of the device: it takes links that other apps share, and keeps its own files for when
+// the server is away.
 
 import { byId, on } from "../base/dom.js"
 
-/** By then the page is at rest: what is fetched after that is for later use. */
+/** After this time the page is complete, and loads what it will need later. */
 const LATER_MS = 10_000
-/** Parameters of the address in which a shared link or text may come, the likeliest to hold a link first. */
+/**
+ * The parameters of the address in which a shared link or text may come; those most likely to have a link are
+ * first.
+ */
 const SHARED = ["url", "text", "title", "links"]
 
 /**
- * Called when all parts are connected: the reader can begin.
+ * Begin, once all parts of the page are connected.
  * @param {import("../intake/box.js").Box} box
  * @param {import("../intake/submit.js").Submit} submit
  * @param {import("./session.js").Session} session
@@ -22,11 +26,12 @@ export function arrive(box, submit, session) {
   begin(box)
   document.documentElement.toggleAttribute("data-ready", true)
   welcome()
-  setTimeout(() => import("../row/details.js").catch(() => {}), LATER_MS) // it is fetched again on demand
+  // Without it now, the module is loaded on demand.
+  setTimeout(() => import("../row/details.js").catch(() => {}), LATER_MS)
 }
 
 /**
- * What was typed before the scripts ran stays, and is sent if Enter ended it.
+ * Keep the text that was typed before the scripts ran, and send it if it ended with Enter.
  * @param {import("../intake/box.js").Box} box
  */
 function begin(box) {
@@ -35,26 +40,30 @@ function begin(box) {
   if (isEntered) byId("submit", HTMLFormElement).requestSubmit()
 }
 
-/** What was shared has been sent: a reload is not to offer it once more. */
+/** Remove a shared link that was sent from the address, so that a reload does not offer it again. */
 function forgetShared() {
   const url = new URL(location.href)
   for (const name of SHARED) url.searchParams.delete(name)
   if (url.href !== location.href) history.replaceState(null, "", url)
 }
 
-/** A link, or a sentence with one in it: from the share sheet of a phone, or from a click before any script ran. */
+/**
+ * Return a link, or a text with a link, that came in the address: from the share sheet of a phone, or from a
+ * click before any script ran.
+ */
 function sharedText() {
   const query = new URLSearchParams(location.search)
   return SHARED.map((name) => query.get(name)).find(Boolean) ?? ""
 }
 
 /**
- * Have the page kept for when the server is away, once the list is there, which comes first. Browsers allow service
- * workers only on this machine and over HTTPS.
+ * Store the page for when the server is away, after the list has come. Browsers allow service workers only on
+ * this machine and over HTTPS.
  */
 export function keepShell() {
   if (!isSecureContext || !navigator.serviceWorker) return
   const script = new URL("static/js/sw.js", document.baseURI)
   const scope = new URL("./", document.baseURI).pathname
-  navigator.serviceWorker.register(script, { scope }).catch(() => {}) // the page works without it
+  // The page works without a service worker.
+  navigator.serviceWorker.register(script, { scope }).catch(() => {})
 }

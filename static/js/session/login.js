@@ -1,14 +1,18 @@
 // @ts-check
-// The log-in: with a token; where people were added also by name and password, or at the OpenID provider.
+// The log-in form: with a token or, if people were added, also with name and password or at the OpenID
+// provider.
 
 import { Problem } from "../base/api.js"
 import { setText } from "../base/dom.js"
 import { button, make } from "../base/elements.js"
 import { recall, remember } from "../base/preferences.js"
 
-/** The ways in which one can log in here, the likeliest first, and the words that lead to each. @type {Record<string, string>} */
+/** The ways to log in, the likeliest first, with the words of each button. @type {Record<string, string>} */
 const WAYS = { oidc: "session.by_oidc", password: "session.by_password", token: "session.by_token" }
-/** What the way back from the provider says, and the words for it. @type {Record<string, string>} */
+/**
+ * The errors in the address with which the provider's log-in comes back, and their words.
+ * @type {Record<string, string>}
+ */
 const REFUSALS = {
   refused: "session.oidc_refused",
   expired: "session.oidc_expired",
@@ -19,7 +23,7 @@ const REFUSALS = {
 const REMEMBERED = "log-in"
 
 /**
- * Show it until there is a session.
+ * Show the log-in until there is a session.
  * @param {object} parts
  * @param {import("../base/api.js").Api} parts.api
  * @param {import("../base/i18n.js").I18n} parts.i18n
@@ -47,7 +51,7 @@ export function showLogIn({ api, i18n, session }) {
     i18n.translate(form)
     /** @type {HTMLElement | null} */
     const first = form.querySelector("input, .primary")
-    first?.focus() // now that no dialog is open that would keep the focus
+    first?.focus() // by now no other dialog is open that would keep the focus
   }
   const chooseAnother = (/** @type {string} */ other) => {
     setText(problem, "")
@@ -105,7 +109,7 @@ const field = (name, label, properties) =>
     make("input", { name, required: true, ...properties }),
   )
 
-/** It leaves the page, and the provider leads back to it. */
+/** Make the link to the provider, which leads back to this page. */
 function toProvider() {
   const link = make("a", {
     className: "button primary",
@@ -117,7 +121,8 @@ function toProvider() {
 }
 
 /**
- * Why the provider has led back without a log-in; "": it has not. A reload is not to say it once more.
+ * Return why the log-in at the provider has failed, or "". The reason is removed from the address, so that a
+ * reload does not show it again.
  * @param {import("../base/i18n.js").I18n} i18n
  */
 function refusal(i18n) {

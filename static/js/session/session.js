@@ -1,5 +1,5 @@
 // @ts-check
-// Whether the reader has to log in, and the end of that. The log-in itself is fetched when it is needed.
+// Whether the reader has to log in or is logged in. The log-in form is loaded when it is needed.
 
 import { fetched, Problem } from "../base/api.js"
 import { on } from "../base/dom.js"
@@ -11,9 +11,9 @@ import { on } from "../base/dom.js"
 export class Session extends EventTarget {
   #api
   #i18n
-  /** There is a session to log out of. */
+  /** Whether there is a session to log out of. */
   isLoggedIn = false
-  /** How one can log in, where people were added. @type {string[] | undefined} */
+  /** The ways to log in, if people were added. @type {string[] | undefined} */
   ways
 
   /**
@@ -33,7 +33,7 @@ export class Session extends EventTarget {
   }
 
   /**
-   * Ask before anything else whether a log-in is needed; if so, show it.
+   * Ask the server first whether a log-in is needed; if so, show it.
    * @param {AbortSignal} signal
    */
   async check(signal) {
@@ -45,14 +45,14 @@ export class Session extends EventTarget {
   }
 
   /**
-   * Show the log-in: there is no session, or it has ended.
-   * @param {string[] | null} [ways]  in which one can log in, if it is known
+   * Show the log-in, because there is no session or it has ended.
+   * @param {string[] | null} [ways] in which one can log in, if it is known
    */
   async want(ways = null) {
     if (this.isWanted) return
     document.body.dataset.page = "login"
     this.isLoggedIn = false
-    this.ways = ways ?? this.ways // an event without them has null
+    this.ways = ways ?? this.ways // an event without these ways has null
     this.dispatchEvent(new Event("wanted"))
     const { showLogIn } = await fetched(import("./login.js"), this.#i18n)
     if (this.isWanted) showLogIn({ api: this.#api, i18n: this.#i18n, session: this })
@@ -67,15 +67,15 @@ export class Session extends EventTarget {
   async logOut() {
     try {
       const answer = await this.#api.send("DELETE", "api/session")
-      if (answer) location.assign(answer.log_out_at) // at the provider as well
+      if (answer) location.assign(answer.log_out_at) // logs out at the provider, too
     } catch (error) {
       if (!(error instanceof Problem)) throw error
-      if (error.status === 0) return // still logged in: the connection line says why
+      if (error.status === 0) return // the reader is still logged in; the line of the connection says why
     }
     this.want()
   }
 
-  // Somebody may have logged in meanwhile in another tab.
+  // Somebody may have logged in in another tab meanwhile.
   async #seenAgain() {
     if (!this.isWanted || document.hidden) return
     const session = await this.#api.get("api/session").catch(() => ({ logged_in: false }))

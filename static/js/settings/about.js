@@ -1,5 +1,6 @@
 // @ts-check
-// The list of stored cookie files, with their hosts and ends, to add and to delete. The server never returns cookies.
+// The list of stored cookie files, with their hosts and expiry times, where files are added and deleted. The
+// server never returns cookies.
 
 import { Problem } from "../base/api.js"
 import { byId, on, setText } from "../base/dom.js"
@@ -45,17 +46,17 @@ export class CookieList {
   async show() {
     try {
       const { cookies } = await this.#api.get("api/cookies")
-      if (!this.#list.closest("dialog")?.open) return // closed meanwhile
+      if (!this.#list.closest("dialog")?.open) return // the dialog was closed meanwhile
       this.#list.replaceChildren(...cookies.map((/** @type {Stored} */ stored) => this.#item(stored)))
       this.#root.hidden = false
     } catch (error) {
       if (!(error instanceof Problem)) throw error
-      this.#root.hidden = true // a service without stored cookies
+      this.#root.hidden = true // a service may have no stored cookies
     }
   }
 
   /**
-   * Lead to the field for a file, and say what to do.
+   * Scroll to the field for a file, and say what to do.
    * @param {string} host
    */
   ask(host) {
@@ -120,7 +121,8 @@ export class CookieList {
   }
 }
 
-// What the settings show of the service: its presets and its readiness checks. Fetched when the settings open.
+// What the settings show of the service: its presets and its readiness checks. They are requested when the
+// settings open.
 
 /** @typedef {import("../header/header.js").Check} Check */
 
@@ -158,7 +160,7 @@ export class About {
   /** Show how links get here from other pages; the bookmarklet contains the address of this page. */
   #offer() {
     const page = new URL("./", document.baseURI).href
-    // Made here: a link without an address is none.
+    // The link is made here, because the bookmarklet needs the address of this page.
     const link = make("a", {
       className: "button",
       href: `javascript:location.href=${JSON.stringify(`${page}?url=`)}+encodeURIComponent(location.href)`,
@@ -175,17 +177,17 @@ export class About {
     setText(install, this.#i18n.t(isSecureContext ? "elsewhere.install" : "elsewhere.https"))
   }
 
-  /** Fetch everything again; what the server does not answer is not shown. */
+  /** Request everything again; parts that the server does not answer are not shown. */
   async show() {
     this.#offer()
-    this.#form.make() // in the language of now
+    this.#form.make() // in the present language
     this.#sayUsual()
     const [presets, checks] = await Promise.all([
       this.#ask("api/presets"),
       this.#ask("readyz"),
       this.#cookies.show(),
     ])
-    if (!this.#dialog.open) return // closed meanwhile
+    if (!this.#dialog.open) return // the dialog was closed meanwhile
     this.#list(
       "presets",
       Object.entries(presets?.presets ?? {}).map(([name, fields]) => [
@@ -219,12 +221,12 @@ export class About {
       return await this.#api.get(path)
     } catch (error) {
       if (!(error instanceof Problem)) throw error
-      return error.body // a 503 says what the service lacks
+      return error.body // a 503 comes with the failed checks
     }
   }
 
   /**
-   * In one line, if nothing that is needed is missing; else all that was checked.
+   * Describe the checks: in one line if nothing necessary is missing, otherwise each of them.
    * @param {[name: string, check: Check][]} checks
    * @returns {[term: string, text: string, isBad?: boolean][]}
    */
@@ -232,7 +234,8 @@ export class About {
     const version = document.documentElement.dataset.version ?? ""
     const isWell = checks.length > 0 && checks.every(([, { ok, needed }]) => ok || !needed)
     if (!isWell) return [["Clipwire", version], ...checks.map(([name, check]) => this.#check(name, check))]
-    const told = checks.filter(([name]) => name === "yt_dlp" || name === "disk") // how old it is, and how much room
+    // The age of yt-dlp, and the space on the disk.
+    const told = checks.filter(([name]) => name === "yt_dlp" || name === "disk")
     return [
       [`Clipwire ${version}`, this.#i18n.t("settings.well")],
       ...told.map(([name, check]) => this.#check(name, check)),

@@ -1,15 +1,15 @@
 // @ts-check
-// The way to the settings, which are fetched when they are opened. The theme holds from the start.
+// Opens the settings, which are loaded when they are opened. The theme is set at the start.
 
 import { fetched } from "../base/api.js"
 import { recall } from "../base/preferences.js"
 
-/** Fires "language", and "logout" when the reader wants to. */
+/** Fires "language", and "logout" when the reader wants to log out. */
 export class Settings extends EventTarget {
   #parts
   /** @type {import("./settingsdialog.js").SettingsDialog | undefined} */
   #dialog
-  /** What there is beside, for those who are one of several people. @type {HTMLElement | undefined} */
+  /** Additional dialogs, if there are several people. @type {HTMLElement | undefined} */
   section
 
   /**
@@ -26,7 +26,7 @@ export class Settings extends EventTarget {
     document.documentElement.dataset.theme = recall("theme", "")
   }
 
-  /** Returns the open dialog. */
+  /** Open the settings; return the dialog. */
   async open() {
     const { SettingsDialog } = await fetched(import("./settingsdialog.js"), this.#parts.i18n)
     this.#dialog ??= new SettingsDialog(this.#parts, this)

@@ -1,5 +1,5 @@
 // @ts-check
-// What the reader can set for this browser.
+// The dialog of the settings, which hold for this browser.
 
 import { Problem } from "../base/api.js"
 import { openDialog } from "../base/dialogs.js"
@@ -61,19 +61,19 @@ export class SettingsDialog {
     if (this.#section) this.#theme.parentElement?.after(this.#section)
     i18n.translate(this.#dialog)
     this.#notify.show()
-    this.#dialog.toggleAttribute("data-alone", session.isWanted) // the rest needs a log-in
+    this.#dialog.toggleAttribute("data-alone", session.isWanted) // all other sections need a log-in
     this.#logout.hidden = !session.isLoggedIn
     openDialog(this.#dialog)
     if (!session.isWanted) await this.#about.show()
   }
 
-  /** Lead to the part on how links get here from other pages and from phones. */
+  /** Scroll to the section that says how links come here from other pages and from phones. */
   showElsewhere() {
     this.#dialog.querySelector("a")?.focus()
   }
 
   /**
-   * Lead to where cookies are stored, since there are none that could be used, and say how they get there.
+   * Scroll to the section of cookies, because there are none to use, and say how to store some.
    * @param {string} host
    */
   askForCookies(host) {

@@ -1,19 +1,22 @@
 // @ts-check
-// A subscription at a glance: its picture, whether it needs the reader, and whether it has something new since its
-// entries were last shown in this browser.
+// A subscription at a glance: its picture, whether it needs the reader, and whether it has new entries since
+// they were last shown in this browser.
 
 import { make } from "../base/elements.js"
 import { recall, remember } from "../base/preferences.js"
 
 /** @typedef {import("./subscriptionwords.js").Subscription} Subscription */
 
-const PICTURE = 48 // pixels of its sides
-/** When each was last looked at, by its id; "": all of them, for those that never were. */
+const PICTURE = 48 // height and width in pixels
+/**
+ * The name under which this browser stores when each subscription was last looked at, by its id. The id "" is
+ * for all that never were.
+ */
 const VISITS = "subscriptions.visits"
-/** As many as the server lists at once. */
+/** The most subscriptions that the server lists in one answer. */
 const PAGE = 200
 
-/** What its source is known by: beside its name, so that nothing reads it. */
+/** Make the picture of a source. It is beside the source's name, so screen readers need not read it. */
 export function pictureOf() {
   const picture = make("img", {
     className: "follow-picture",
@@ -43,13 +46,14 @@ export function showPicture(image, { picture }) {
 export const letterOf = (name) => [...name.replace(/^https?:\/\/(www\.)?/, "")][0] ?? ""
 
 /**
- * Whether nothing goes on, or something is not downloaded, until the reader decides.
+ * Return whether a subscription needs the reader: it fails, has a notice, or holds entries back until a
+ * decision.
  * @param {Subscription} subscription
  */
 export const needsReader = ({ stage, held, notice }) => stage === "failing" || Boolean(held || notice)
 
 /**
- * All of them, those that need the reader first.
+ * Return all subscriptions, those that need the reader first.
  * @param {import("../base/api.js").Api} api
  * @returns {Promise<Subscription[]>}
  */
@@ -74,8 +78,8 @@ const visits = () => {
 }
 
 /**
- * Until when this browser was shown what has come; a first visit finds nothing new.
- * @param {string} id  of a subscription
+ * Return when this browser last showed the entries of a subscription; on a first visit nothing is new.
+ * @param {string} id of a subscription
  * @param {import("../base/i18n.js").I18n} i18n
  */
 export function visitOf(id, i18n) {
@@ -92,7 +96,7 @@ export const hasNew = ({ subscription_id, last_fetched_at = "" }, i18n) =>
   Date.parse(last_fetched_at) > visitOf(subscription_id, i18n)
 
 /**
- * What one of them has is shown now.
+ * Note that the entries of a subscription are shown now.
  * @param {string} id
  * @param {import("../base/i18n.js").I18n} i18n
  */

@@ -1,5 +1,6 @@
 // @ts-check
-// From which subscription a row comes: the subscription's name leads to it, and its other rows in the section fold under the first.
+// The subscription of a row: its name in the row leads to the subscription, and its other rows in the section
+// are folded under the first.
 
 import { setAttribute, setText } from "../base/dom.js"
 import { button, icon, make } from "../base/elements.js"
@@ -10,12 +11,18 @@ import { FOLDED } from "./remembered.js"
 /** @typedef {import("../tasks/task.js").Task} Task */
 
 export class Origins {
-  /** Id -> name; "" while it is asked for, and of one that is gone. @type {Map<string, string>} */
+  /**
+   * The name of each subscription by its id; "" while it is requested, and for one that is gone.
+   * @type {Map<string, string>}
+   */
   #names = new Map()
   #isAsking = false
-  /** Ids of subscriptions whose rows are folded. @type {Set<string>} */
+  /** The ids of the subscriptions whose rows are folded. @type {Set<string>} */
   #folded
-  /** Section and subscription -> the first row there, and how many others there are. @type {Map<string, {first: string, others: number, isFolded: boolean}>} */
+  /**
+   * For each section and subscription, its first row there, and the number of its other rows.
+   * @type {Map<string, {first: string, others: number, isFolded: boolean}>}
+   */
   #heads = new Map()
   #parts
 
@@ -39,7 +46,7 @@ export class Origins {
   }
 
   /**
-   * The tasks that have a row: all but those that are folded under another.
+   * Return the tasks that have a row of their own: all but those that are folded under another.
    * @param {readonly Task[]} tasks
    */
   visible(tasks) {
@@ -63,7 +70,7 @@ export class Origins {
   }
 
   /**
-   * How many tasks of a section are folded.
+   * Return how many tasks of a section are folded.
    * @param {number} section
    */
   foldedIn(section) {
@@ -111,7 +118,7 @@ export class Origins {
     }
     if (origin) {
       setText(/** @type {HTMLElement} */ (origin.firstElementChild), name)
-      setAttribute(origin, "title", name) // which may be cut off
+      setAttribute(origin, "title", name) // the name may be cut off in the row
     }
     const head = this.#heads.get(this.#keyOf(task))
     this.#offerFold(facts, task, head?.first === task.task_id ? head.others : 0)
@@ -140,7 +147,7 @@ export class Origins {
   #toggle({ subscription_id = "" }) {
     if (!this.#folded.delete(subscription_id)) this.#folded.add(subscription_id)
     remember(FOLDED, [...this.#folded])
-    this.#parts.pointing.end() // the reader asks for it: it does not wait
+    this.#parts.pointing.end() // the reader has asked for this change: it does not wait
     this.#render()
   }
 
@@ -149,7 +156,8 @@ export class Origins {
     this.#names.set(id, "")
     if (this.#isAsking) return
     this.#isAsking = true
-    const all = await allSubscriptions(this.#parts.api).catch(() => []) // a row does without
+    // On an error, rows have no name of a subscription.
+    const all = await allSubscriptions(this.#parts.api).catch(() => [])
     this.#isAsking = false
     for (const { subscription_id, name } of all) this.#names.set(subscription_id, name)
     this.#render()

@@ -1,11 +1,11 @@
 // @ts-check
 // The names under which this browser remembers something of the subscriptions.
 
-/** Whether there are any. */
+/** Whether there are any subscriptions. */
 export const FOLLOWS = "subscriptions"
-/** Which have their rows folded in the list. */
+/** The subscriptions whose rows are folded in the list. */
 export const FOLDED = "subscriptions.folded"
-/** As what the last subscription goes into the library. */
+/** The layout in the library of the last subscription that was made. */
 export const LIBRARY = "subscriptions.library"
-/** In which order they are listed. */
+/** The order in which subscriptions are listed. */
 export const SORT = "subscriptions.sort"

@@ -1,5 +1,6 @@
 // @ts-check
-// The settings of a subscription. Only what was changed is sent, so nothing is lost that this form does not know.
+// The form of a subscription's settings. It sends only changed settings, so those that it does not know are
+// kept.
 
 import { Problem } from "../base/api.js"
 import { on, setText } from "../base/dom.js"
@@ -15,11 +16,11 @@ import { durationWords, inMinutes, KINDS, mergePatch, profileWords } from "./sub
 
 const INTERVALS = ["auto", "15m", "30m", "1h", "3h", "6h", "12h", "1d", "7d"]
 const AGES = ["30m", "1h", "2h", "6h", "12h", "1d", "2d"]
-/** In place of a layout: the files alone, where a template says. */
+/** The choice in place of a layout: only the files, at a path that a template gives. */
 const BY_TEMPLATE = "template"
 const FIELDS_OF_TEMPLATE = "{title} {channel} {date} {year} {month} {day} {id} {playlist} {playlist_index}"
 const TYPING_MS = 300
-/** Options of one download, or of a list as a whole. */
+/** Options that concern one download or a list as a whole, and so are not in this form. */
 const NOT_OF_ENTRIES = [
   "format",
   "library",
@@ -39,23 +40,26 @@ export class SubscriptionForm {
   #t
   #options
   #form
-  /** The options in words. */
+  /** The words for the chosen options of downloads. */
   #chosen = make("span")
-  /** By the names that the server has for them. @type {Map<string, {field: Field, problem: HTMLElement}>} */
+  /**
+   * The fields of the form by the server's names.
+   * @type {Map<string, {field: Field, problem: HTMLElement}>}
+   */
   #fields = new Map()
   /** @type {HTMLInputElement[]} */
   #kinds = []
-  /** What the form said at first. @type {Record<string, any>} */
+  /** The values of the form when it was opened. @type {Record<string, any>} */
   #before = {}
   #basics
-  /** What each profile gives. @type {Record<string, Record<string, any>>} */
+  /** The settings that each profile sets. @type {Record<string, Record<string, any>>} */
   #profiles = {}
   #library = make("div")
-  /** Whether what was changed is to be given up. */
+  /** The question whether to drop the changes. */
   #question = make("div", { className: "follow-ask", hidden: true })
-  /** What the names in the library would be like. */
+  /** An example of a path in the library with these settings. */
   #example = make("p", { className: "lead", role: "status", dir: "auto" })
-  /** How often that was asked. */
+  /** The number of the last request for an example: the answer to an earlier one is not shown. */
   #asked = 0
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #typing
@@ -73,7 +77,8 @@ export class SubscriptionForm {
     this.#options = new ChosenOptions(chosenOf(subscription.request))
     const t = this.#t
     const { name, title, url, interval, filters, keep, feed, library } = subscription
-    const own = name === (title ?? url) ? "" : name // else it is only what is shown in place of one
+    // Without a name of its own, the title or the link is shown in its place.
+    const own = name === (title ?? url) ? "" : name
     const { form, elements } = wholeForm(this.#options, view.i18n, NOT_OF_ENTRIES)
     this.#form = form
     this.#basics = this.#group(
@@ -137,13 +142,14 @@ export class SubscriptionForm {
     this.#before = this.#values
   }
 
-  /** Focus the form, and ask what the service has for it. */
+  /** Focus the form, and ask the service for its profiles and other choices. */
   async begin() {
     const { api } = this.#view
     this.#form.ask(api)
     const [isOffered, { profiles }] = await Promise.all([
       hasLibrary(api),
-      api.get("api/profiles").catch(() => ({ profiles: {} })), // then the form is without
+      // Without profiles, the form does not offer them.
+      api.get("api/profiles").catch(() => ({ profiles: {} })),
     ])
     if (isOffered && !this.#fields.has("library.layout")) this.#offerLibrary()
     this.#offerProfiles(profiles)
@@ -153,7 +159,7 @@ export class SubscriptionForm {
   #offerProfiles(profiles) {
     const { profile = "" } = this.#subscription
     const names = Object.keys(profiles)
-    if (profile && !names.includes(profile)) names.push(profile) // the service has it no more
+    if (profile && !names.includes(profile)) names.push(profile) // the service may have deleted the profile
     if (!names.length) return
     this.#profiles = profiles
     const about = make("p", { className: "lead", role: "status" })
@@ -176,7 +182,7 @@ export class SubscriptionForm {
     this.#basics.append(about)
   }
 
-  /** Whether nothing would be lost; else ask. */
+  /** Return whether no change would be lost; otherwise ask the reader. */
   mayLeave() {
     if (!Object.keys(mergePatch(this.#before, this.#values)).length) return true
     const { activeElement } = document
@@ -197,7 +203,8 @@ export class SubscriptionForm {
   #offerLibrary() {
     const t = this.#t
     const { library } = this.#subscription
-    const form = library && (library.layout ?? (library.name ? BY_TEMPLATE : "shows")) // as the service reads it
+    // Interpreted as the service does it.
+    const form = library && (library.layout ?? (library.name ? BY_TEMPLATE : "shows"))
     const group = this.#group(
       "follow.group_library",
       this.#choice("library.layout", t("follow.layout"), form ?? "", [
@@ -224,7 +231,7 @@ export class SubscriptionForm {
     this.#showExample()
   }
 
-  /** What is chosen for the library; undefined: nothing goes there. */
+  /** Return the chosen settings of the library; undefined if no files go there. */
   get #placing() {
     const text = (/** @type {string} */ name) => this.#field(name)?.value.trim() || undefined
     const { library } = this.#subscription
@@ -234,7 +241,7 @@ export class SubscriptionForm {
     return { ...library, layout: layout === BY_TEMPLATE ? undefined : layout, folder, name }
   }
 
-  /** The service says what the path of a film would be, or what is wrong with the template. */
+  /** Show the path that a film would have, or the fault in the template, both as the service says. */
   async #showExample() {
     const asked = ++this.#asked
     const library = this.#placing
@@ -249,7 +256,7 @@ export class SubscriptionForm {
     if (asked === this.#asked) setText(this.#example, said)
   }
 
-  /** As the server has the settings: what is empty is left out. */
+  /** Return the settings in the server's form, without empty ones. */
   get #values() {
     const { filters, keep, feed, profile } = this.#subscription
     const text = (/** @type {string} */ name) => this.#field(name)?.value.trim() || undefined
@@ -290,13 +297,13 @@ export class SubscriptionForm {
       field.removeAttribute("aria-invalid")
     }
     const isNameless = this.#field("library.layout")?.value === BY_TEMPLATE && !this.#placing?.name
-    if (isNameless) { // the service would take it for the usual layout
+    if (isNameless) { // without a template, the service would take the usual layout
       this.#complain("library.name", this.#t("follow.template_missing"))
       return this.#field("library.name")?.focus()
     }
     const patch = mergePatch(this.#before, this.#values)
     if (!Object.keys(patch).length) return this.#done()
-    // A newly chosen profile takes the place of earlier settings; settings changed together with it stay.
+    // A newly chosen profile replaces earlier settings; settings that were changed together with it stay.
     for (const name of Object.keys(this.#profiles[patch.profile] ?? {})) patch[name] ??= null
     try {
       await this.#view.api.send("PATCH", `api/subscriptions/${this.#subscription.subscription_id}`, patch)
@@ -313,7 +320,7 @@ export class SubscriptionForm {
   }
 
   /**
-   * Show `message` at a field; false: there is no such field.
+   * Show `message` at a field; return false if there is no such field.
    * @param {string} name
    * @param {string} message
    */
@@ -447,7 +454,7 @@ export class SubscriptionForm {
   }
 }
 
-/** What is chosen in a form that is not the one at the box. */
+/** The chosen options in a form that is not the one at the box. */
 class ChosenOptions extends EventTarget {
   preset = ""
   lasting = {}
@@ -474,7 +481,7 @@ class ChosenOptions extends EventTarget {
     this.dispatchEvent(new Event("change"))
   }
 
-  /** There are none here: what a preset holds is among the options. */
+  /** Do nothing: this form has no presets, and shows the options that a preset has set. */
   choosePreset() {}
 
   offerPresets() {}
@@ -497,7 +504,7 @@ class ChosenOptions extends EventTarget {
 const minutesOf = (seconds) => seconds === undefined ? undefined : inMinutes(seconds)
 
 /**
- * Without what is undefined.
+ * Return an object without its undefined values.
  * @param {Record<string, any>} values
  */
 const plain = (values) => JSON.parse(JSON.stringify(values))

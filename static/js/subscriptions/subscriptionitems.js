@@ -1,6 +1,6 @@
 // @ts-check
-// The entries of a subscription, to be ticked and acted on: page by page, and by state. Rows change in place; what is
-// new waits for a click, so that nothing moves under the pointer.
+// The entries of a subscription, page by page and by state, which the reader ticks and acts on. Rows change
+// in place; new entries wait for a click, so that nothing moves under the pointer.
 
 import { Problem } from "../base/api.js"
 import { setText } from "../base/dom.js"
@@ -19,9 +19,12 @@ import { TickedBar } from "./tickedbar.js"
 /** @typedef {{items: Item[], next_cursor?: string}} Page */
 
 const PAGE = 200
-/** So many pages are read again when something has changed. */
+/** The most pages that are read again after a change. */
 const READ_AGAIN = 5
-/** While what is shown is on its way into the library: that changes nothing of its subscription. */
+/**
+ * ms between two reads while shown entries are on their way into the library, which does not change the
+ * subscription itself.
+ */
 const PLACED_MS = 3_000
 /** @type {Record<string, string>} */
 const WORDS = {
@@ -40,7 +43,7 @@ export class ItemList {
   #path
   #id
   #counts = /** @type {Counts} */ ({})
-  /** Whether what is fetched goes into the library. */
+  /** Whether fetched entries go into the library. */
   #isPlaced = false
   #list = make("ul", { className: "follow-items" })
   #filter
@@ -51,19 +54,22 @@ export class ItemList {
   #state = make("p", { className: "lead", role: "status" })
   #bar
   #head
-  /** What is searched for. */
+  /** The text of the search. */
   #text = ""
   #ticks
   /** @type {Map<string, ItemRow>} */
   #rows = new Map()
   /** @type {string | undefined} */
   #cursor
-  /** All in the state are meant, also those that are not loaded. */
+  /** Whether the ticks mean all entries in the state, also those that are not loaded. */
   #isWhole = false
   #isActing = false
-  /** Ends what is under way when another state is to be shown. */
+  /** Aborts the requests when another state is to be shown. */
   #request = new AbortController()
-  /** Ends the reading of rows that a later reading, or an action, has overtaken. @type {AbortController | undefined} */
+  /**
+   * Aborts a reading of rows that a later reading, or an action, has overtaken.
+   * @type {AbortController | undefined}
+   */
   #reading
   /** @type {Promise<void> | undefined} */
   #loading
@@ -136,11 +142,11 @@ export class ItemList {
     this.#offer()
     this.#head.hidden = !Object.values(counts).some(Boolean)
     if (this.#rows.size) this.#readAgain()
-    else this.#refill() // a search may have found nothing so far
+    else this.#refill() // a search in the rows so far may have found nothing: load more
   }
 
   /**
-   * Show those in a state, for the reader to tick some of them.
+   * Show the entries in a state, for the reader to tick some of them.
    * @param {State} state
    */
   async choose(state) {
@@ -158,10 +164,10 @@ export class ItemList {
     for (const item of items) this.#rows.get(item.key)?.show(item)
     this.#alignRows()
     this.#chosen()
-    if (this.#reading) this.#readAgain() // its answer may be of before the action
+    if (this.#reading) this.#readAgain() // the answer may be older than the action
   }
 
-  /** Where one row has a column for what can be done with its download, all have it. */
+  /** Give all rows the column of buttons for the download if one row has it. */
   #alignRows() {
     // Not by `:has()` in the style sheet: each tick would restyle all rows.
     this.#list.toggleAttribute("data-acts", [...this.#rows.values()].some(({ hasActs }) => hasActs))
@@ -233,7 +239,7 @@ export class ItemList {
       this.#more.hidden = !this.#cursor
       const isEmpty = !this.#rows.size && (this.#shownState || this.#text)
       setText(this.#state, isEmpty ? i18n.t("empty.no_match") : "")
-      // The button may still be in sight, of which the observer tells nothing.
+      // The button may still be in sight; the observer does not tell of that.
       this.#watcher.unobserve(this.#more)
       this.#watcher.observe(this.#more)
     } catch (error) {
@@ -258,7 +264,7 @@ export class ItemList {
     return this.#view.api.get(this.#path, query, { signal })
   }
 
-  /** Something has changed: show it in the rows that are there, and say how many are new. */
+  /** Show a change in the present rows, and say how many entries are new. */
   async #readAgain() {
     this.#reading?.abort()
     const reading = this.#reading = new AbortController()
@@ -271,7 +277,7 @@ export class ItemList {
       for (let page = 0; page < pages; page += 1) {
         const { items, next_cursor } = await this.#page(cursor, signal)
         for (const item of items) this.#rows.get(item.key)?.show(item)
-        // Behind the last row are those of the next page.
+        // Entries after the last row belong to the next page.
         const last = items.findLastIndex(({ key }) => this.#rows.has(key))
         fresh += items.slice(0, last + 1).filter(({ key }) => !this.#rows.has(key)).length
         cursor = next_cursor
@@ -280,7 +286,7 @@ export class ItemList {
     } catch (error) {
       if (signal.aborted) return
       if (!(error instanceof Problem)) throw error
-      return // the next change reads it again
+      return // the next change reads the rows again
     } finally {
       if (reading === this.#reading) this.#reading = undefined
     }
@@ -297,7 +303,7 @@ export class ItemList {
     this.#showBar()
   }
 
-  /** Other ticks: no longer all that are not loaded, too. */
+  /** Take a change of the ticks: they no longer mean entries that are not loaded. */
   #chosen() {
     this.#isWhole = false
     this.#showBar()
@@ -314,7 +320,7 @@ export class ItemList {
     const items = this.#ticked.map(({ item }) => item)
     const acts = Object.keys(ACTIONS_OF_ITEMS).flatMap((name) => {
       const n = actedOn(name, items).length
-      const isUnwanted = name === "unpin" && n < items.length // beside "pin" it would be a riddle
+      const isUnwanted = name === "unpin" && n < items.length // "unpin" beside "pin" would not be understood
       if (!n || isUnwanted || (whole && ["pin", "unpin", "place"].includes(name))) return []
       if (name === "place" && !this.#isPlaced) return []
       const all = whole && n === items.length ? whole : n
@@ -379,7 +385,7 @@ export class ItemList {
   }
 
   /**
-   * Where the focus goes after an action: to the tick that is, or follows, the first of them.
+   * Move the focus after an action: to the tick of the first of these items, or to the one after it.
    * @param {string[]} keys
    */
   #heir(keys) {
@@ -390,7 +396,8 @@ export class ItemList {
 }
 
 /**
- * The ticked items that an action applies to. *Fetch* leaves fetched items out, unless all of them are fetched.
+ * Return the ticked items to which an action applies. *Fetch* leaves fetched items out, unless all are
+ * fetched.
  * @param {string} action
  * @param {Item[]} items
  */
@@ -412,7 +419,7 @@ class ItemRow {
   #facts = make("span", { className: "facts" })
   #state = make("span", { className: "state" })
   #path = make("span", { className: "path", dir: "ltr" })
-  /** What can be done with its download. */
+  /** The buttons for the download of an entry. */
   #acts = make("span", { className: "item-acts", hidden: true })
   #view
   #i18n
@@ -453,7 +460,7 @@ class ItemRow {
     addSymbol("row", "M4 6h16M4 12h8M4 18h8M15 11l4 4-4 4")
     this.#acts.replaceChildren(...acts.map(([icon, words, act]) => {
       const made = iconButton(icon, this.#i18n.t(words), () => this.#withTask(act))
-      made.tabIndex = -1 // a row is one stop of Tab
+      made.tabIndex = -1 // the whole row is one stop of Tab
       return made
     }))
   }

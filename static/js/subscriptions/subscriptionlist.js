@@ -1,5 +1,6 @@
 // @ts-check
-// All subscriptions, each in a row that changes in place: searched, sorted, and ticked to act on many at once.
+// The list of all subscriptions, each in a row that changes in place. The reader searches it, sorts it, and
+// ticks rows to act on many at once.
 
 import { Problem } from "../base/api.js"
 import { arrange, setFacts, setText, unbroken } from "../base/dom.js"
@@ -16,15 +17,19 @@ import { TickedBar } from "./tickedbar.js"
 /** @typedef {import("./subscriptionwords.js").Subscription} Subscription */
 
 const PAGE = 200
-/** With that many the list is asked for less often. */
+/** With at least so many subscriptions the list is requested less often. */
 const MANY = 200
 const EVERY_MS = 5_000
 const EVERY_MS_OF_MANY = 30_000
-/** Fewer are seen at once: there is nothing to search for. */
+/** The list can be searched from this number on; fewer subscriptions are in sight at once. */
 const SEARCHED_FROM = 6
-/** So many refusals are said. */
+/** The most refusals that are shown. */
 const SAID = 5
-/** Orders of the list, as the server calls them: what needs the reader first, then the last added. @type {Record<string, string>} */
+/**
+ * The orders of the list by the server's names. The first one has those that need the reader first, then the
+ * newest.
+ * @type {Record<string, string>}
+ */
 const SORTS = {
   trouble: "follow.sort_trouble",
   "": "follow.sort_added",
@@ -45,7 +50,7 @@ export class ListOfSubscriptions {
   #view
   #list = make("ul", { className: "follow-list" })
   #state = make("p", { className: "lead", role: "status" })
-  /** What came of an import. */
+  /** The message with the result of an import. */
   #imported = make("p", { className: "lead", role: "status" })
   #head
   #search
@@ -55,20 +60,20 @@ export class ListOfSubscriptions {
   #save
   #feeds
   #pages = 1
-  /** How often the list was asked for: an earlier answer may come later. */
+  /** The number of the last request for the list: the answer to an earlier one may come later. */
   #asked = 0
   /** @type {Map<string, SubscriptionRow>} */
   #rows = new Map()
   #ticks
   #bar
   #isActing = false
-  /** The reader wants another order, or others: rows may move. */
+  /** Whether the reader has asked for another order or search, so that rows may move. */
   #isAsked = true
   /** Names of the service's profiles. @type {string[]} */
   #profiles = []
   /** @type {() => void} */
   #settle = () => {}
-  /** The first answer is here, or none came. @type {Promise<void>} */
+  /** Resolves when the first answer has come, or has failed. @type {Promise<void>} */
   loaded = new Promise((resolve) => (this.#settle = resolve))
 
   /** @param {import("./subscriptionsview.js").SubscriptionsView} view */
@@ -133,7 +138,7 @@ export class ListOfSubscriptions {
         cursor = answer.next_cursor
         if (!cursor) break
       }
-      if (asked !== this.#asked) return EVERY_MS // another search, or order, is under way
+      if (asked !== this.#asked) return EVERY_MS // another search or order was requested meanwhile
       this.#more.hidden = !cursor
       this.#showAll(this.#isAsked ? all : this.#inPlace(all))
       this.#isAsked = false
@@ -160,7 +165,7 @@ export class ListOfSubscriptions {
   }
 
   /**
-   * While the reader aims at a row, those that are there stay where they are.
+   * Show the subscriptions. While the reader aims at a row, all present rows stay where they are.
    * @param {Subscription[]} all
    */
   #inPlace(all) {
@@ -213,7 +218,8 @@ export class ListOfSubscriptions {
 
   async #askProfiles() {
     /** @type {{profiles: Record<string, object>}} */
-    const { profiles } = await this.#view.api.get("api/profiles").catch(() => ({ profiles: {} })) // then none is offered
+    // On an error no profile is offered.
+    const { profiles } = await this.#view.api.get("api/profiles").catch(() => ({ profiles: {} }))
     this.#profiles = Object.keys(profiles)
   }
 
@@ -281,7 +287,7 @@ export class ListOfSubscriptions {
   }
 
   /**
-   * A button that takes a file.
+   * Make a button with which the reader chooses a file.
    * @param {string} key
    * @param {string} accept
    * @param {(file: File) => Promise<void>} take
@@ -291,7 +297,7 @@ export class ListOfSubscriptions {
     input.addEventListener("change", async () => {
       const [file] = input.files ?? []
       if (file) await this.#view.attempt(() => take(file))
-      input.value = "" // the same one may be taken again
+      input.value = "" // so that the same file can be chosen again
     })
     return make("label", { className: "button" }, input, this.#view.i18n.t(key))
   }
@@ -330,7 +336,10 @@ export class ListOfSubscriptions {
   }
 }
 
-/** The address of the list of all podcast feeds, once there is a feed; all of them change together. */
+/**
+ * The line with the address of the list of all podcast feeds, shown once there is a feed, and the button that
+ * changes all addresses.
+ */
 class FeedAddresses {
   element = make("div", { className: "follow-feeds", hidden: true })
   #view
@@ -354,7 +363,8 @@ class FeedAddresses {
   async show(hasFeeds) {
     if (!hasFeeds) this.element.hidden = true
     else if (this.element.hidden) {
-      const { opml } = await this.#view.api.get("api/feeds").catch(() => ({})) // asked again with the list
+      // After an error, the next reading of the list requests it again.
+      const { opml } = await this.#view.api.get("api/feeds").catch(() => ({}))
       if (opml) this.#put(opml)
     }
   }
@@ -365,7 +375,7 @@ class FeedAddresses {
     this.element.hidden = false
   }
 
-  /** Apps that have the old addresses read nothing more: that is asked. */
+  /** Ask before the addresses change, since apps with the old ones will read nothing more. */
   #question() {
     const t = this.#view.i18n.t.bind(this.#view.i18n)
     const close = () => {
@@ -393,7 +403,7 @@ class SubscriptionRow {
   #facts = make("span", { className: "follow-facts" })
   #counts = make("span", { className: "follow-counts" })
   #picture = pictureOf()
-  /** In place of the picture. */
+  /** The letter in place of a picture. */
   #letter = make("span", { className: "follow-letter", "aria-hidden": "true" })
   #cause = make("span", { className: "follow-cause" })
   #open
@@ -432,7 +442,8 @@ class SubscriptionRow {
       () => this.#act(() => enable(view.api, id, !this.subscription.enabled), reload),
     )
     this.tick = make("input", { type: "checkbox", value: id })
-    for (const beside of [this.tick, this.#check, this.#pause]) beside.tabIndex = -1 // a row is one stop of Tab
+    // The whole row is one stop of Tab.
+    for (const beside of [this.tick, this.#check, this.#pause]) beside.tabIndex = -1
     const name = make("label", { className: "tick" }, this.tick)
     this.element = make("li", {}, name, this.#picture, this.#letter, this.#open, this.#check, this.#pause)
     this.show(subscription)
@@ -458,7 +469,7 @@ class SubscriptionRow {
 
   /** @param {Subscription} subscription */
   show(subscription) {
-    if (subscription.revision < this.subscription.revision) return // asked for before the last change
+    if (subscription.revision < this.subscription.revision) return // the answer is older than the last change
     this.subscription = subscription
     const { i18n } = this.#view
     const { name, enabled, stage, error, error_code = "", notice, moved_to: url = "" } = subscription
@@ -467,7 +478,7 @@ class SubscriptionRow {
     setText(this.#name, name)
     setText(this.#letter, letterOf(name))
     this.tick.ariaLabel = `${i18n.t("action.select")}: ${name}`
-    const { owner } = subscription // told to admins, where each has their own
+    const { owner } = subscription // sent to admins if people have separate lists
     const whose = owner ? i18n.t("people.of", { name: owner }) : ""
     const status = statusOf(subscription, i18n, heldUntil(subscription))
     setText(this.#facts, [status, whose].filter(Boolean).join(" · "))
@@ -484,7 +495,7 @@ class SubscriptionRow {
 }
 
 /**
- * The first of them, each in a line.
+ * Return the first few lines, each on a line of its own.
  * @param {string[]} lines
  */
 const some = (lines) => [...lines.slice(0, SAID), ...(lines.length > SAID ? ["…"] : [])].join("\n")

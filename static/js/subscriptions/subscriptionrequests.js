@@ -1,5 +1,6 @@
 // @ts-check
-// Requests about subscriptions. They are not told on the socket: a view follows what it shows, in a tab that is seen.
+// Requests about subscriptions. The socket does not report them, so a view polls what it shows while its tab
+// is visible.
 
 import { Problem } from "../base/api.js"
 
@@ -8,15 +9,15 @@ import { Problem } from "../base/api.js"
 
 /** How long the server may hold a request. */
 const HELD_S = 25
-/** After a request that failed, and between two that the server did not hold. */
+/** ms after a failed request, and between two requests that the server did not hold. */
 const PAUSE_MS = 5_000
 
 /**
- * Follow one subscription with held requests, each with the tag of the answer before.
+ * Follow one subscription by requests that the server holds, each with the ETag of the answer before.
  * @param {Api} api
  * @param {string} id
- * @param {(subscription: Subscription | null) => void} changed  null: it is gone
- * @returns {() => void}  ends it
+ * @param {(subscription: Subscription | null) => void} changed null: it is gone
+ * @returns {() => void} ends it
  */
 export function watchOne(api, id, changed) {
   let tag = ""
@@ -36,9 +37,9 @@ export function watchOne(api, id, changed) {
 }
 
 /**
- * Ask again and again.
- * @param {(signal: AbortSignal) => Promise<number>} ask  returns after how many milliseconds to ask again
- * @returns {() => void}  ends it
+ * Call `ask` again and again.
+ * @param {(signal: AbortSignal) => Promise<number>} ask returns after how many milliseconds to ask again
+ * @returns {() => void} ends it
  */
 export function repeat(ask) {
   const end = new AbortController()
@@ -96,12 +97,12 @@ export const check = (api, id) => api.send("POST", `api/subscriptions/${id}/chec
 export const enable = (api, id, enabled) => api.send("PATCH", `api/subscriptions/${id}`, { enabled })
 
 /**
- * Send a file of another program.
+ * Send a file that another program has made.
  * @param {Api} api
  * @param {string} path
  * @param {string} type
  * @param {File} file
- * @param {string} unanswered  what to say if no answer comes
+ * @param {string} unanswered what to say if no answer comes
  */
 export async function upload(api, path, type, file, unanswered) {
   const request = { method: "POST", headers: { "Content-Type": type }, body: await file.text() }
@@ -112,7 +113,7 @@ export async function upload(api, path, type, file, unanswered) {
   return body
 }
 
-// Acting on many: as many at once as the server takes.
+// Actions on many subscriptions, in requests of the size that the server takes.
 
 const AT_ONCE = 500
 
@@ -136,7 +137,7 @@ export async function actOnMany(api, what, ids) {
   return refused
 }
 
-// Acting on items.
+// Actions on the items of a subscription.
 
 /** @typedef {import("./subscriptionwords.js").Item} Item */
 /** @typedef {{items: Item[], problem: Problem | null}} Outcome  the items as they are now, and why another one was refused */
@@ -158,12 +159,12 @@ export async function actOnKeys(api, id, action, keys) {
 }
 
 /**
- * Act on all that are in a state, whether they are shown or not.
+ * Act on all items in a state, whether they are shown or not.
  * @param {Api} api
  * @param {string} id
- * @param {string} action  after which an item is in another state
+ * @param {string} action after which an item is in another state
  * @param {string} state
- * @param {number} n  how many there are
+ * @param {number} n how many there are
  */
 export async function actOnAll(api, id, action, state, n) {
   /** @type {Outcome} */

@@ -1,6 +1,6 @@
 // @ts-check
-// The way to the subscriptions: from a link to a list, and, once there are any, from the menu. Their view and its styles
-// are fetched when somebody goes there.
+// Opens the subscriptions: from a link to a list and, once there are any, from the menu. The view and its
+// styles are loaded when somebody opens it.
 
 import { fetched } from "../base/api.js"
 import { byId, fromTemplate, setText } from "../base/dom.js"
@@ -15,7 +15,7 @@ import { FOLLOWS } from "./remembered.js"
 /** @typedef {Parts & {box: import("../intake/box.js").Box, options: import("../intake/options.js").Options}} PartsOfBox */
 
 /**
- * Subscribe to a link, which is in the box.
+ * Subscribe to the link in the box.
  * @param {string} link
  * @param {PartsOfBox} parts
  */
@@ -25,7 +25,7 @@ export async function subscribe(link, parts) {
 }
 
 /**
- * Show all of them, and where those of another program come in; or one of them.
+ * Show all subscriptions, with the import from other programs; or show one subscription.
  * @param {Parts} parts
  * @param {string} [id]
  */
@@ -35,25 +35,29 @@ export async function openSubscriptions(parts, id) {
 }
 
 /**
- * From now on a row of the list leads to its subscription, and its other rows fold under it.
- * @param {Parts & {list: import("../list/list.js").TaskList, shown: import("../list/shown.js").ShownList, rows: import("../list/rows.js").Rows, pointing: import("../list/updates.js").Pointing}} parts
+ * From now on, let each row lead to its subscription, and fold further rows of a subscription under the
+ * first.
+ * @param {Parts & {list: import("../list/list.js").TaskList, shown: import("../list/shown.js").ShownList,
+ * rows: import("../list/rows.js").Rows, pointing: import("../list/updates.js").Pointing}} parts
  */
 export const showOrigins = (parts) =>
   new Origins({ ...parts, openSubscription: (id) => openSubscriptions(parts, id) })
 
-/** So many of those that need the reader are counted. */
+/** The largest number of subscriptions that is shown in the menu. */
 const COUNTED = 9
 
 /**
- * The menu has been opened: offer those that there are, and say how many of them need the reader. Whether there are any is asked here and not at the beginning, so
- * that nobody else pays for it. Their entry is the last one of the menu: when it comes late, nothing moves.
+ * Add an item for the subscriptions to the opened menu, with the number of those that need the reader. Only
+ * here the page asks whether there are any, so that other visits cost nothing. The item is the last one: if
+ * it comes late, nothing moves.
  * @param {Parts} parts
  */
 export async function offer(parts) {
   if (recall(FOLLOWS, false)) addEntry(parts)
   if (document.body.dataset.page === "login") return
   const query = { sort: "trouble", limit: COUNTED + 1 }
-  const found = await parts.api.get("api/subscriptions", query).catch(() => null) // the page says if nothing answers
+  // Another part of the page says that nobody answers.
+  const found = await parts.api.get("api/subscriptions", query).catch(() => null)
   if (!found) return
   remember(FOLLOWS, found.subscriptions.length > 0)
   if (!found.subscriptions.length) return
@@ -70,7 +74,7 @@ export async function offer(parts) {
 function addEntry(parts) {
   const { i18n } = parts
   const items = byId("menu-items", HTMLElement)
-  // It may be closed by now, or be that of a row.
+  // The menu may be closed by now, or be the menu of a row.
   const isOpen = items.matches(":popover-open") && items.querySelector("[data-name=settings]")
   if (!isOpen || items.querySelector(`.${FOLLOWS}`)) return
   addSymbol(FOLLOWS, "M5 5a14 14 0 0 1 14 14M5 11a8 8 0 0 1 8 8M6 18h.01")
@@ -80,7 +84,7 @@ function addEntry(parts) {
   setText(words, i18n.t("follow.title"))
   element.addEventListener("click", async () => {
     items.hidePopover()
-    byId("menu", HTMLElement).focus() // where the focus is again once the dialog is closed
+    byId("menu", HTMLElement).focus() // the dialog returns the focus to this button when it is closed
     await openSubscriptions(parts)
   })
   items.append(element)

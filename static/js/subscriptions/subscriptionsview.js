@@ -1,5 +1,5 @@
 // @ts-check
-// The dialog of the subscriptions: all of them, or one of them, or the settings of one.
+// The dialog of the subscriptions: the list of all, one subscription, or the settings of one.
 
 import { Problem } from "../base/api.js"
 import { recall, remember } from "../base/preferences.js"
@@ -26,7 +26,7 @@ export class SubscriptionsView extends Room {
   }
 
   /**
-   * Show all, or one of them.
+   * Show all subscriptions, or one of them.
    * @param {string} [id]
    */
   async open(id) {
@@ -35,7 +35,7 @@ export class SubscriptionsView extends Room {
   }
 
   /**
-   * Subscribe to a link, with the options that are chosen at the box, and show what becomes of it.
+   * Subscribe to a link with the options that are chosen at the box, and show the new subscription.
    * @param {string} url
    * @param {import("./subscriptions.js").PartsOfBox} parts
    */
@@ -46,9 +46,9 @@ export class SubscriptionsView extends Room {
     let id
     let isNew = true
     try {
-      const layout = request.preset ? "" : recall(LIBRARY, "") // a preset may say where
+      const layout = request.preset ? "" : recall(LIBRARY, "") // a preset may name a layout itself
       const library = layout && await hasLibrary(this.api) ? { layout } : undefined
-      const isPlain = !Object.keys(request).length // then a default profile may say how
+      const isPlain = !Object.keys(request).length // without fields, a default profile of the service applies
       const wanted = { url, request: isPlain ? undefined : request, library }
       ;({ subscription_id: id } = await this.api.send(
         "POST",
@@ -57,14 +57,15 @@ export class SubscriptionsView extends Room {
       ))
     } catch (error) {
       if (!(error instanceof Problem)) throw error
-      id = /** @type {any} */ (error.body).subscription_id // of one to the same, if that is what is wrong
+      // The existing subscription, if the service has refused a second one with the same settings.
+      id = /** @type {any} */ (error.body).subscription_id
       if (!id) return box.complain(new Map([[url, error.message]]))
       isNew = false
     }
     remember(FOLLOWS, true)
     options.forget()
     box.take([url])
-    // There the focus is again once the dialog is closed: the button that was pressed has gone.
+    // The dialog returns the focus to the box when it is closed: the pressed button is gone.
     if (matchMedia("(pointer: fine)").matches) box.focus()
     this.show()
     await this.one(id, isNew)
@@ -72,8 +73,8 @@ export class SubscriptionsView extends Room {
   }
 
   /**
-   * All of them.
-   * @param {string} [focused]  the one that has been looked at
+   * Show the list of all subscriptions.
+   * @param {string} [focused] the one that has been looked at
    */
   async list(focused) {
     const list = new ListOfSubscriptions(this)
@@ -84,9 +85,9 @@ export class SubscriptionsView extends Room {
   }
 
   /**
-   * One of them.
+   * Show one subscription.
    * @param {string} id
-   * @param {boolean} [isNew]  it has just been subscribed to
+   * @param {boolean} [isNew] it has just been subscribed to
    */
   async one(id, isNew = false) {
     const view = new SubscriptionView(this, id, isNew)

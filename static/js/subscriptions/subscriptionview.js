@@ -1,5 +1,5 @@
 // @ts-check
-// One subscription: how it stands and why, what can be done with it, and its entries.
+// The view of one subscription: its state with the reason, its actions, and its entries.
 
 import { setText } from "../base/dom.js"
 import { button, make } from "../base/elements.js"
@@ -14,16 +14,16 @@ import { fromNow, heldUntil, NOTICES, statusOf } from "./subscriptionwords.js"
 /** @typedef {import("./subscriptionwords.js").Subscription} Subscription */
 /** @typedef {import("./subscriptionwords.js").Item} Item */
 
-/** How many of the older ones are fetched by one click. */
+/** The number of older entries that one click fetches. */
 const FEW = 5
-/** So many that wait are read at once for those that are held. */
+/** The number of waiting entries that are read at a time to find those that are held. */
 const PAGE = 200
 
 export class SubscriptionView {
   element
   #view
   #id
-  /** Whether to ask what becomes of the entries that were there before. */
+  /** Whether to ask what shall happen to the entries that were there before. */
   #isNew
   /** @type {Subscription | null} */
   #subscription = null
@@ -38,14 +38,14 @@ export class SubscriptionView {
   #library = make("div", { className: "follow-ask" })
   #layout = make("select")
   #asksLibrary = false
-  /** Hidden until it is known what they are about. */
+  /** The buttons of the subscription; hidden until its state is known. */
   #acts = make("div", { className: "follow-acts", hidden: true })
   #sure = make("div", { className: "follow-ask" })
   #pause
   #items
   /** @type {() => void} */
   #settle = () => {}
-  /** What is shown first is here. @type {Promise<void>} */
+  /** Resolves when the first answers are shown. @type {Promise<void>} */
   loaded = new Promise((resolve) => (this.#settle = resolve))
 
   /**
@@ -112,7 +112,7 @@ export class SubscriptionView {
   /** @param {Subscription} subscription */
   #show(subscription) {
     const before = this.#subscription
-    if (before && before.revision > subscription.revision) return // asked for before the last change
+    if (before && before.revision > subscription.revision) return // the answer is older than the last change
     this.#subscription = subscription
     this.#acts.hidden = false
     const { i18n } = this.#view
@@ -168,7 +168,7 @@ export class SubscriptionView {
   }
 
   /**
-   * What the first look has found, and what is to become of it: asked once, until something of it is fetched.
+   * Show what the first check has found, and ask what shall happen to it, until some of it is fetched.
    * @param {Subscription} subscription
    */
   #showFound({ stage, items }) {
@@ -179,7 +179,8 @@ export class SubscriptionView {
     if (!isAsked) return void (this.#found.hidden = true)
     const t = this.#view.i18n.t.bind(this.#view.i18n)
     const words = t("follow.found", { n })
-    if (this.#found.dataset.n === String(n) && !this.#found.hidden) return // its buttons may have the focus
+    // Unchanged: a button may have the focus.
+    if (this.#found.dataset.n === String(n) && !this.#found.hidden) return
     this.#found.dataset.n = String(n)
     this.#found.hidden = false
     this.#found.replaceChildren(
@@ -194,20 +195,20 @@ export class SubscriptionView {
   }
 
   /**
-   * What is held waits for the reader.
+   * Show the held entries, which wait for the reader's decision.
    * @param {number} n
    */
   #showHeld(n) {
     this.#held.hidden = !n
-    if (!n || this.#held.dataset.n === String(n)) return // its buttons may have the focus
+    if (!n || this.#held.dataset.n === String(n)) return // unchanged: a button may have the focus
     this.#held.dataset.n = String(n)
     const t = this.#view.i18n.t.bind(this.#view.i18n)
     /** @type {Promise<string[]> | undefined} */
     let keys
-    // Both buttons mean the same entries, also when one is pressed right after the other.
+    // Both buttons act on the same entries, also if one is pressed right after the other.
     const act = (/** @type {string} */ action) => {
       keys ??= this.#keysOfHeld()
-      keys.catch(() => (keys = undefined)) // the next press asks anew
+      keys.catch(() => (keys = undefined)) // after an error the next press reads the entries again
       return this.#actOnHeld(action, keys)
     }
     this.#held.replaceChildren(
@@ -219,12 +220,14 @@ export class SubscriptionView {
   }
 
   /**
-   * Whoever has just subscribed says where it goes; the next subscription begins with that.
+   * Let the reader choose the layout of a new subscription in the library; the next subscription begins with
+   * the same.
    * @param {Subscription} subscription
    */
   #showLibrary({ library }) {
     const form = library && (library.layout ?? (library.name ? "" : "shows"))
-    this.#library.hidden = !this.#asksLibrary || form === "" // a template says where
+    // A template gives the path, so there is no layout to choose.
+    this.#library.hidden = !this.#asksLibrary || form === ""
     this.#layout.value = form ?? ""
   }
 
@@ -249,7 +252,7 @@ export class SubscriptionView {
     this.#feed.replaceChildren(...addressParts("follow.feed", url, this.#view.i18n))
   }
 
-  /** What becomes of the files is asked here: there is no taking back. */
+  /** Ask what shall happen to the files before unsubscribing, which cannot be taken back. */
   #ask() {
     const t = this.#view.i18n.t.bind(this.#view.i18n)
     const leave = async (/** @type {string} */ files) => {
@@ -326,8 +329,8 @@ export class SubscriptionView {
 }
 
 /**
- * An address for other programs, with its name and a button that copies it.
- * @param {string} name  of the text that names it
+ * Make a line with an address for other programs, its name, and a button that copies it.
+ * @param {string} name of the text that names it
  * @param {string} url
  * @param {import("../base/i18n.js").I18n} i18n
  */
@@ -338,6 +341,6 @@ export function addressParts(name, url, i18n) {
     await navigator.clipboard?.writeText(link)
     setText(said, i18n.t("announce.copied"))
   })
-  copy.hidden = !navigator.clipboard // over plain http the link can be marked and copied by hand
+  copy.hidden = !navigator.clipboard // over plain http the reader can mark and copy the link by hand
   return [make("span", {}, i18n.t(name)), make("a", { href: link, dir: "ltr" }, link), copy, said]
 }

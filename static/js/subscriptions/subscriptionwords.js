@@ -1,5 +1,5 @@
 // @ts-check
-// What is said of a subscription and its items: how it stands, what comes next, why something waits.
+// The words for a subscription and its items: their states, what comes next, and why something waits.
 
 import { LAYOUTS } from "../base/library.js"
 import { failureOf } from "../row/facts.js"
@@ -19,7 +19,7 @@ const STAGES = {
   checking: "follow.checking",
   seeding: "follow.seeding",
 }
-/** What is counted, the most interesting first. @type {[State | "held", string][]} */
+/** The counts of items that are shown, the most interesting first. @type {[State | "held", string][]} */
 const COUNTED = [
   ["held", "follow.n_held"],
   ["queued", "follow.n_queued"],
@@ -27,7 +27,7 @@ const COUNTED = [
   ["failed", "follow.n_failed"],
   ["fetched", "follow.n_fetched"],
 ]
-/** The states by which items can be shown, with their names. @type {Record<State, string>} */
+/** The states by which the reader can filter items, with their names. @type {Record<State, string>} */
 export const STATES = {
   queued: "follow.queued",
   waiting: "follow.waiting",
@@ -64,12 +64,12 @@ const REASONS = {
   kinds: "follow.why_kind",
   members: "follow.why_members",
 }
-/** What a subscription has to be told of. @type {Record<string, string>} */
+/** The notices of a subscription, with their words. @type {Record<string, string>} */
 export const NOTICES = {
   all_new: "follow.all_new",
   already_subscribed: "follow.already_subscribed",
 }
-/** Settings that a profile gives, by the words of the form. @type {Record<string, string>} */
+/** The settings of a profile, with the words of the form for each. @type {Record<string, string>} */
 const SETTINGS = {
   title: "follow.title_has",
   not_title: "follow.title_has_not",
@@ -84,7 +84,10 @@ const SETTINGS = {
 }
 /** @type {Record<string, string>} */
 export const KINDS = { video: "follow.kind_video", short: "follow.kind_short", stream: "follow.kind_stream" }
-/** What an action can be done to; what was fetched is fetched again if nothing is left of it. @type {Record<string, (item: Item) => boolean>} */
+/**
+ * For each action, the items to which it applies. A fetched item can be fetched again if its files are gone.
+ * @type {Record<string, (item: Item) => boolean>}
+ */
 export const ACTIONS_OF_ITEMS = {
   fetch: ({ state }) => state !== "queued",
   skip: ({ state }) => !["skipped", "fetched", "expired"].includes(state),
@@ -98,8 +101,8 @@ const UNITS = /** @type {const} */ ({ m: "minute", h: "hour", d: "day", s: "seco
 const MINUTE_MS = 60_000
 
 /**
- * "in 25 minutes", "3 hours ago".
- * @param {number} ms  from now on
+ * Write a span of time from now, such as "in 25 minutes" or "3 hours ago".
+ * @param {number} ms from now on
  * @param {string} language
  */
 export function fromNow(ms, language) {
@@ -112,7 +115,7 @@ export function fromNow(ms, language) {
 }
 
 /**
- * "30 minutes" for "30m".
+ * Write a duration of the settings in words: "30 minutes" for "30m".
  * @param {string} duration
  * @param {string} language
  */
@@ -125,17 +128,18 @@ export function durationWords(duration, language) {
 }
 
 /**
- * Until when the host of a subscription is left alone, as a request was refused there; 0: it is not.
+ * Return the time until which no request goes to the host of a subscription, because it has refused one; 0 if
+ * there is none.
  * @param {Subscription} subscription
  */
 export const heldUntil = ({ waiting, next_check_at = "" }) =>
   waiting === "host_held" ? Date.parse(next_check_at) : 0
 
 /**
- * What it does now, or when it is looked at next.
+ * Return what a subscription does now, or when its next check is.
  * @param {Subscription} subscription
  * @param {I18n} i18n
- * @param {number} held  as of `heldUntil`
+ * @param {number} held as of `heldUntil`
  * @param {number} [now]
  */
 export function statusOf({ stage, next_check_at = "" }, i18n, held, now = i18n.now()) {
@@ -148,7 +152,8 @@ export function statusOf({ stage, next_check_at = "" }, i18n, held, now = i18n.n
 }
 
 /**
- * "2 in the queue", "5 held"; where there is nothing else, how many older ones are known.
+ * Return the counts of items in words, such as "2 in the queue" and "5 held"; without these, the number of
+ * known older items.
  * @param {Pick<Subscription, "items" | "held">} subscription
  * @param {I18n} i18n
  */
@@ -159,14 +164,14 @@ export function countsOf({ items, held = 0 }, i18n) {
 }
 
 /**
- * Its state, and why.
+ * Return the state of an item, with the reason.
  * @param {Item} item
  * @param {I18n} i18n
  */
 export function stateWords({ state, reason = "", not_before }, i18n) {
   const name = i18n.t(STATES[state])
   const why = state === "fetched" && reason === "in_memory"
-    ? "" // the state says it
+    ? "" // the state says as much
     : reason in REASONS
     ? i18n.t(REASONS[reason])
     : reason && failureOf(/** @type {any} */ ({ error_code: reason, error: reason, video_info: {} }), i18n)
@@ -177,7 +182,7 @@ export function stateWords({ state, reason = "", not_before }, i18n) {
 }
 
 /**
- * What a profile gives, in one line.
+ * Describe the settings of a profile in one line.
  * @param {Record<string, any>} profile
  * @param {I18n} i18n
  */
@@ -208,7 +213,7 @@ function settingWords(name, value, i18n) {
 }
 
 /**
- * As what something goes into the library, as the service reads it.
+ * Return the name of the layout in the library, as the service interprets the setting.
  * @param {Library} library
  * @param {I18n} i18n
  */
@@ -218,7 +223,7 @@ const placeWords = ({ layout, name }, i18n) => layout || !name ? i18n.t(LAYOUTS[
 export const inMinutes = (seconds) => Math.round(seconds / 0.6) / 100
 
 /**
- * What turns `before` into `after` (RFC 7396): null is what is left out.
+ * Return the patch that turns `before` into `after` (RFC 7396): null removes a field.
  * @param {Record<string, any>} before
  * @param {Record<string, any>} after
  */

@@ -1,5 +1,6 @@
 // @ts-check
-// The bar below a list of which some are ticked: what can be done with them, and a question where one is needed.
+// The bar below a list with ticked rows: buttons for actions on them, and a question before an action that
+// needs one.
 
 import { arrange, setText } from "../base/dom.js"
 import { button, make } from "../base/elements.js"
@@ -10,9 +11,12 @@ export class TickedBar {
   element
   #view
   #count = make("span")
-  /** By the names of actions; the same all the time: one may be about to be pressed. @type {Map<string, HTMLElement>} */
+  /**
+   * The buttons by the names of their actions. They are never made anew: one may be about to be pressed.
+   * @type {Map<string, HTMLElement>}
+   */
   #buttons = new Map()
-  /** Whether there is a question, which stays when the list changes. */
+  /** Whether the bar shows a question, which stays when the list changes. */
   isAsking = false
 
   /**
@@ -50,11 +54,11 @@ export class TickedBar {
   }
 
   /**
-   * Ask before something is done.
+   * Show a question before an action.
    * @param {Act} act
    * @param {string} question
-   * @param {() => void} back  shows the bar as it was
-   * @param {HTMLElement} [choice]  what is to be chosen for it
+   * @param {() => void} back shows the bar as it was
+   * @param {HTMLElement} [choice] what is to be chosen for it
    */
   ask({ name, text, press }, question, back, choice) {
     const no = button(this.#view.i18n.t("follow.cancel"), () => {

@@ -26,7 +26,7 @@ export class Feed extends EventTarget {
   /** @type {ReturnType<typeof setTimeout> | undefined} for the handshake, or for the next try */
   #timer
 
-  /** Seconds: the socket is to begin with what changed so lately; "": with what changes from now on. */
+  /** The seconds before now whose changes the socket sends first; "": it sends changes from now on. */
   #since = ""
 
   /** @param {(since: string) => URL} url  asked anew for each connection: the language may have changed */
@@ -40,8 +40,8 @@ export class Feed extends EventTarget {
   }
 
   /**
-   * Connect, in place of a socket that may be open.
-   * @param {string} [since]  for the first try
+   * Connect anew, and give up a socket that may be open.
+   * @param {string} [since] for the first try
    */
   start(since = "") {
     this.stop()
@@ -55,11 +55,11 @@ export class Feed extends EventTarget {
     this.#isRunning = false
     clearTimeout(this.#timer)
     const socket = this.#socket
-    this.#socket = null // before the close, so that its events are ignored
+    this.#socket = null // removed before the close, so that its events are ignored
     socket?.close()
   }
 
-  /** The server answers again: do not wait for the next try. */
+  /** Connect at once, because the server answers again. */
   hurry() {
     if (this.#isRunning && !this.#socket) this.start()
   }
@@ -114,7 +114,8 @@ export class Feed extends EventTarget {
 }
 
 /**
- * Exponential back-off with jitter: a thousand pages must not reconnect in the same instant.
+ * Return the pause before the next try: exponential back-off with jitter, so that a thousand pages do not
+ * reconnect in the same instant.
  * @param {number} failures
  */
 function retryDelay(failures) {
@@ -122,8 +123,8 @@ function retryDelay(failures) {
   return longest * (0.5 + Math.random() / 2)
 }
 
-// The questions that the page still has to ask the server: one at a time, the most urgent first. A question that
-// fails stays open, and is retried by the next `go`.
+// The questions that the page still has to ask the server, one at a time, the most urgent first. A question
+// that fails stays open, and the next `go` repeats it.
 
 /** Fires "answered" with {question, result} in `detail`, and "failed" with the error. */
 export class Questions extends EventTarget {
@@ -155,7 +156,7 @@ export class Questions extends EventTarget {
   }
 
   /**
-   * Resolves once this is answered.
+   * Resolve once this question is answered.
    * @param {string} name
    * @returns {Promise<void>}
    */
@@ -172,7 +173,7 @@ export class Questions extends EventTarget {
   }
 
   /**
-   * Ask this instead of all open questions, whose answers are of no use any more.
+   * Ask this question instead of all open ones, whose answers are of no use any more.
    * @param {string} name
    */
   replace(name) {
@@ -199,12 +200,12 @@ export class Questions extends EventTarget {
   }
 
   /**
-   * Ask one question; returns whether the next one may be asked.
+   * Ask one question; return whether the next one may be asked.
    * @param {string} question
    */
   async #ask(question) {
     const { signal } = this.#request
-    this.#open.delete(question) // before the request, so that an add() meanwhile opens it again
+    this.#open.delete(question) // removed before the request, so that an add() meanwhile opens it again
     try {
       const result = await this.#questions[question](signal)
       if (!signal.aborted) this.dispatchEvent(new CustomEvent("answered", { detail: { question, result } }))
@@ -218,33 +219,34 @@ export class Questions extends EventTarget {
   }
 }
 
-// Keeps the page up to date: by the socket while it works, else by polling, and says which. A socket may be dead
-// without an error (a laptop that slept, a proxy that dropped it). So after a long silence the page asks the server:
-// no answer, or news that the socket did not bring, means that the socket is dead.
+// Keeps the page up to date, by the socket while it works and else by polling, and shows which. A socket may
+// be dead without an error (a laptop that slept, a proxy that dropped it). So after a long silence the page
+// asks the server: if no answer comes, or if the answer has news that the socket did not bring, the socket is
+// dead.
 
 const TICK_MS = 2_000
 const SILENCE_MS = 10_000
-/** The socket brings within this time what an answer of the server has told. */
+/** Within this time, the socket brings every change that an answer of the server has shown. */
 const LAG_MS = 1_000
-/** The socket begins with what has changed in these seconds, */
+/** The socket begins with the changes of the last seconds, so many of them. */
 const SINCE_S = 10
-/** so if it opens within this time after the list was asked for, nothing was missed in between. */
+/** If the socket opens within this time after the request for the list, no change was missed in between. */
 const COVERED_MS = 8_000
 
 /** Fires "back" when the server answers again, and "away" when `isAway` (dom.js) has changed. */
 export class Connection extends EventTarget {
   #element = byId("connection", HTMLElement)
-  /** Says what is wrong, wherever the reader has scrolled to. */
+  /** The line that says what is wrong; it is in sight wherever the reader has scrolled. */
   #line = byId("offline", HTMLElement)
   #feed
   #questions
   #i18n
   #isRunning = false
-  #isListed = false // a first page was loaded, which can be brought up to date
-  #isTrue = false // nothing was missed since the socket opened
-  #askedAt = -Infinity // when the list was asked for that the socket is to go on from
+  #isListed = false // whether a first page was loaded, which can be brought up to date
+  #isTrue = false // whether no change was missed since the socket opened
+  #askedAt = -Infinity // when the list was requested after which the socket goes on
   #isDown = false
-  #checkedAt = 0 // when the silence of the open socket was last looked into
+  #checkedAt = 0 // when the silence of the open socket was last checked
   #isChecking = false
   #problem = "" // why the last question was not answered
 
@@ -267,13 +269,16 @@ export class Connection extends EventTarget {
     for (const type of ["visibilitychange", "resume"]) on(document, type, () => this.#check())
   }
 
-  /** List everything anew and keep it true. Without a session the list is refused, and the log-in shows. */
+  /**
+   * Load the list anew and keep it up to date. Without a session the list is refused, and the log-in is
+   * shown.
+   */
   start() {
     this.#isRunning = true
     this.#isListed = false
     this.#askedAt = performance.now()
     this.#questions.replace("first")
-    this.#questions.add("session") // for the menu: whether there is one to log out of
+    this.#questions.add("session") // the menu needs to know whether there is a session to log out of
     this.#show()
   }
 
@@ -283,11 +288,12 @@ export class Connection extends EventTarget {
     this.#questions.clear()
   }
 
-  /** Load the list anew: the reader has changed the filter. */
+  /** Load the list anew after a change of the filter. */
   list() {
     if (!this.#isRunning) return
     this.#questions.replace("first")
-    if (!this.#isTrue && this.#feed.isOpen) this.#questions.add("deep") // counts have to be right, too
+    // Counts have to be brought up to date, too.
+    if (!this.#isTrue && this.#feed.isOpen) this.#questions.add("deep")
   }
 
   /** Load everything again, in another language. */
@@ -295,12 +301,12 @@ export class Connection extends EventTarget {
     if (this.#isRunning) this.#connect()
   }
 
-  /** A request was not answered: look whether the server is there. */
+  /** Check whether the server is there, because a request was not answered. */
   doubt() {
     if (!this.#problem) this.#check()
   }
 
-  /** An answer of the server was news, which the socket has to bring, too; if it does not, it is dead. */
+  /** Note that an answer had news. If the socket does not bring the same soon, it is dead. */
   async told() {
     const { heardAt } = this.#feed
     await new Promise((resolve) => setTimeout(resolve, LAG_MS))
@@ -334,10 +340,10 @@ export class Connection extends EventTarget {
     if (!this.#isRunning || this.#questions.isAsking) return
     const quietFor = performance.now() - Math.max(this.#feed.heardAt, this.#checkedAt)
     if (!this.#feed.isOpen || quietFor > SILENCE_MS) this.#check()
-    else this.#questions.go() // retry what failed
+    else this.#questions.go() // repeats the questions that have failed
   }
 
-  /** Ask for news that the socket may have missed: it is down, or may be dead. */
+  /** Ask for news that the socket may have missed, because it is down or may be dead. */
   #check() {
     if (!this.#isRunning || !this.#isListed) return void this.#questions.go()
     this.#isChecking = this.#feed.isOpen
@@ -364,9 +370,10 @@ export class Connection extends EventTarget {
   /** @param {unknown} error */
   #failed(error) {
     if (!(error instanceof Problem)) return reportError(error)
-    if (error.status === 401) return // the log-in form shows that
+    if (error.status === 401) return // the log-in form says so
     this.#problem = error.status === 0 ? this.#i18n.t("problem.unreachable") : error.message
-    if (error.status === 0 && this.#feed.isOpen) this.#connect() // what broke the request has broken the socket, too
+    // The fault of the request has broken the socket, too.
+    if (error.status === 0 && this.#feed.isOpen) this.#connect()
     this.#show()
   }
 
@@ -379,6 +386,7 @@ export class Connection extends EventTarget {
     if (isAway() !== wasAway) this.dispatchEvent(new Event("away"))
     const line = this.#problem || (state === "polling" ? this.#i18n.t("offline.polling") : "")
     setText(this.#line, line)
-    setText(this.#element, line ? "" : this.#i18n.t(isLive ? "connection.live" : "connection.connecting")) // said once
+    // Screen readers hear it once only.
+    setText(this.#element, line ? "" : this.#i18n.t(isLive ? "connection.live" : "connection.connecting"))
   }
 }

@@ -1,6 +1,6 @@
 // @ts-check
-// How many rows there are of each kind, a list being one, as the server counts them, and whether its queue is paused, which is known
-// as soon as it changes.
+// The number of rows of each kind, as the server counts them (a list is one row), and whether the queue is
+// paused, which the page learns at once.
 
 import { Problem } from "../base/api.js"
 import { on, setText } from "../base/dom.js"
@@ -8,7 +8,7 @@ import { RUNNING_STAGES, WAITING_STAGES } from "./task.js"
 
 /** Time between two requests, however much changes. */
 const PAUSE_MS = 2_000
-/** Time after the first answer, in which a first visit loads what it shows. */
+/** ms after the first answer, in which a first visit still loads what it shows. */
 const CALM_MS = 5_000
 /** @type {Record<string, readonly string[]>} */
 const KINDS = {
@@ -22,16 +22,25 @@ const KINDS = {
 /** Fires "change". */
 export class Counts extends EventTarget {
   isPaused = false
-  /** Tasks by their stage; those that only ask something count as no failures. @type {Record<string, number>} */
+  /**
+   * The number of tasks in each stage; tasks that only ask something do not count as failed.
+   * @type {Record<string, number>}
+   */
   stages = {}
   #api
   #form
   #format
   #isStale = false
-  /** How often the queue was paused or resumed here: what was asked for before may say how it was. */
+  /**
+   * The number of pauses and resumes from this page: an earlier request may still answer with the state
+   * before.
+   */
   #changes = 0
   #newWatch
-  /** Made once somebody may see the list: nothing of it is needed before. @type {Promise<import("./queuewatch.js").QueueWatch> | undefined} */
+  /**
+   * The watch of the queue, made once somebody may see the list: nobody needs it before.
+   * @type {Promise<import("./queuewatch.js").QueueWatch> | undefined}
+   */
   #watch
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer
@@ -50,18 +59,18 @@ export class Counts extends EventTarget {
     this.#newWatch = newWatch
   }
 
-  /** Whose tasks are counted; "": everybody's. */
+  /** Set whose tasks are counted; "": everybody's. */
   get #owner() {
     return String(new FormData(this.#form).get("owner") ?? "")
   }
 
-  /** Counts are out of date: ask for them soon. */
+  /** Request the counts soon, because they are out of date. */
   stale() {
     this.#isStale = true
     this.#timer ??= setTimeout(() => this.#ask(), PAUSE_MS)
   }
 
-  /** Ask now. */
+  /** Request the counts now. */
   async ask() {
     clearTimeout(this.#timer)
     this.#timer = undefined
@@ -70,7 +79,7 @@ export class Counts extends EventTarget {
   }
 
   /**
-   * How many tasks belong to this list; 0: only the server knows, which is not asked.
+   * Return how many tasks belong to this list; 0 if only the server could say, which is not asked.
    * @param {import("../list/filter.js").Rule} rule
    */
   of({ choice, text }) {
@@ -106,17 +115,17 @@ export class Counts extends EventTarget {
         this.#follow()
       }
     } catch (error) {
-      if (!(error instanceof Problem)) throw error // the next change asks again
+      if (!(error instanceof Problem)) throw error // the next change requests the counts again
     }
     this.#timer = undefined
     if (this.#isStale) this.stale()
   }
 
-  /** Learn of a pause, or of its end, as soon as it is there. */
+  /** Watch the queue, to learn of a pause or its end at once. */
   #follow() {
     this.#watch ??= new Promise((resolve) => setTimeout(resolve, CALM_MS)).then(this.#newWatch).then(
       (watch) => {
-        // It counts the tasks of everybody.
+        // Its answer counts the tasks of everybody.
         on(watch, "answer", (answer) => this.#show(this.#owner ? { ...answer, stages: undefined } : answer))
         return watch
       },

@@ -1,18 +1,18 @@
 // @ts-check
-// Waits for a pause of the queue, or its end. A request that is held takes one of the few connections that a browser
-// has to a server, so of all tabs only one waits, the one that was shown last, and tells the others.
+// Waits for a pause of the queue, or its end. A held request takes one of the few connections that a browser
+// has to a server. So only one tab waits, the one that was shown last, and tells the others.
 
 import { Problem } from "../base/api.js"
 
 /** How long the server holds a request. */
 const WAIT_S = 30
-/** The answer has to begin within this time, before all answers of `Api` have to be here. */
+/** The answer has to begin within this time, which is less than `Api` allows. */
 const PATIENCE_MS = 50_000
 /** Time between two requests, however soon the first was answered. */
 const PAUSE_MS = 1_000
-/** After no answer. */
+/** ms between two requests after one without an answer. */
 const AGAIN_MS = 5_000
-/** A tab that waits says so with each request: after this silence it is gone. */
+/** The waiting tab tells the others of each request: after a silence of this length it counts as gone. */
 const SILENT_MS = 90_000
 
 /** @typedef {{paused: boolean, stages: Record<string, number>, asking: number}} Queue */
@@ -20,10 +20,10 @@ const SILENT_MS = 90_000
 /** Fires "answer" with a Queue in `detail`. */
 export class QueueWatch extends EventTarget {
   #api
-  /** What this tab knows. */
+  /** The state of the queue that this tab knows. */
   #isPaused = false
   #isOn = false
-  /** When this tab began to wait; of two that wait the later one goes on. */
+  /** When this tab began to wait. If two tabs wait, the one that began later goes on. */
   #since = 0
   #request = new AbortController()
   #tabs = new BroadcastChannel(`clipwire queue ${new URL("./", document.baseURI).pathname}`)
@@ -54,7 +54,7 @@ export class QueueWatch extends EventTarget {
     this.#isOn = false
   }
 
-  /** Let another tab wait. */
+  /** Stop waiting, so that another tab can. */
   #leave() {
     this.#request.abort()
     clearTimeout(this.#silence)
@@ -76,7 +76,7 @@ export class QueueWatch extends EventTarget {
     this.dispatchEvent(new CustomEvent("answer", { detail: answer }))
   }
 
-  /** Wait in place of the other tabs, until one of them does. */
+  /** Wait in place of the other tabs, until one of them begins to wait. */
   async #wait() {
     this.#request.abort()
     const { signal } = this.#request = new AbortController()
@@ -91,7 +91,7 @@ export class QueueWatch extends EventTarget {
   }
 
   /**
-   * Ask once; returns how long to wait before the next request, null if there is to be none.
+   * Send one held request; return the pause before the next one, or null if there is to be none.
    * @param {AbortSignal} signal
    */
   async #ask(signal) {

@@ -1,5 +1,5 @@
 // @ts-check
-// What the page knows of one task: the payload of the API, and what follows from its stage.
+// A task as the page knows it: the payload of the API, and what follows from its stage.
 
 /**
  * @typedef {"queued" | "info" | "download" | "convert" | "paused" | "completed" | "failed" | "cancelled"} Stage
@@ -48,11 +48,11 @@ export const RUNNING_STAGES = ["info", "download", "convert"]
 /** @type {readonly Stage[]} */
 export const WAITING_STAGES = ["queued", "paused"]
 
-/** Failures that only ask which entries, or whether to record. */
+/** The error codes that only ask the reader which entries to download, or whether to record. */
 const ASKS = ["is_playlist", "live_rejected", "not_live"]
 
 /**
- * Whether the task asks the reader something in its row, and so counts as no failure.
+ * Return whether the row of the task asks the reader something, so that it does not count as failed.
  * @param {Task} task
  */
 export const isAsking = ({ stage, error_code = "" }) => stage === "failed" && ASKS.includes(error_code)
@@ -61,13 +61,13 @@ export const isAsking = ({ stage, error_code = "" }) => stage === "failed" && AS
 export const isRunning = (task) => RUNNING_STAGES.includes(task.stage)
 
 /**
- * Whether a broadcast is being recorded.
+ * Return whether the task is recording a broadcast.
  * @param {Task} task
  */
 export const isRecorded = ({ stage, video_info: { live } }) => Boolean(live) && stage === "download"
 
 /**
- * In the queue, or taken out of it for a while.
+ * Return whether the task is in the queue, or paused.
  * @param {Task} task
  */
 export const isWaiting = (task) => WAITING_STAGES.includes(task.stage)
@@ -76,30 +76,33 @@ export const isWaiting = (task) => WAITING_STAGES.includes(task.stage)
 export const isFinal = (task) => task.status !== "processing"
 
 /**
- * When it ended, as a text whose order is that of time.
+ * Return when the task ended, as a text whose alphabetical order is that of time.
  * @param {Task} task
  */
 export const endOf = ({ completed_at, created_at }) => completed_at ?? created_at
 
-/** Matches a visible character: some titles are nothing but blanks. */
+/** Matches a visible character: some titles have none. */
 export const VISIBLE = /[^\s\p{C}]/u
 
 /**
- * What was found of a link before it was sent: its task is called so until the service has asked the source itself.
+ * The title of each link that was found before the link was sent; its task has this title until the service
+ * knows one.
  * @type {Map<string, {title?: string, thumbnail?: string}>}
  */
 export const looks = new Map()
 
 /**
- * Whose a task is, how a row says so, which admin is logged in, and for whom they add: "" unless several people are seen, of whom the part for people knows.
+ * The owners of tasks: the words for one in a row, the admin who is logged in, and the person for whom this
+ * admin adds. All are "" unless the reader sees several people.
  * @type {{of: (task: Task) => string, said: (task: Task) => string, admin: string, chosen: string}}
  */
 export const owners = { of: () => "", said: () => "", admin: "", chosen: "" }
 
 /**
- * The path of a request that adds a download or a subscription, for the person `owner` where an admin acts for one.
+ * Return the path of a request that adds a download or a subscription, with `owner` if an admin adds it for
+ * this person.
  * @param {string} path
- * @param {string} [owner]  "": who asks
+ * @param {string} [owner] "": who asks
  */
 export const ownedPath = (path, owner) => owner ? `${path}?owner=${owner}` : path
 
@@ -109,7 +112,7 @@ export function titleOf({ video_info: { title = "" }, url }) {
 }
 
 /**
- * The site, as people call it.
+ * Return the common name of the task's site.
  * @param {Task} task
  */
 export function hostOf({ url, video_info: { webpage_url } }) {
@@ -118,19 +121,21 @@ export function hostOf({ url, video_info: { webpage_url } }) {
 }
 
 /**
- * What stands for a picture: the first letter of the site, or of the title where the site is only a number.
+ * Return the letter in place of a picture: the first of the site, or of the title if the site is only a
+ * number.
  * @param {Task} task
  */
 export const letterOf = (task) => (/\p{L}/u.exec(hostOf(task) + titleOf(task))?.[0] ?? "").toUpperCase()
 
 /**
- * A link as it is read out: the host first.
+ * Return a link in a readable form, which begins with the host.
  * @param {string} link
  */
 const spoken = (link) => link.replace(/^https?:\/\/(www\.)?/i, "").replace(/\/$/, "") || link
 
 /**
- * The link if it is http(s), else null: metadata comes from strangers and may say `javascript:`.
+ * Return the link if it is http(s), else null: metadata comes from strangers and may have a `javascript:`
+ * link.
  * @param {string | undefined} link
  */
 export function webLink(link) {

@@ -1,5 +1,5 @@
 // @ts-check
-// All tasks the page has heard of, from whichever side: the highest revision of each wins.
+// All tasks that the page knows, from the feed and from answers: the highest revision of each wins.
 
 import { isFinal } from "./task.js"
 
@@ -13,11 +13,11 @@ const TELL_MS = 200
 export class Tasks extends EventTarget {
   /** @type {Map<string, Task>} */
   #known = new Map()
-  /** Those that are not final. @type {Map<string, Task>} */
+  /** The tasks that have not ended. @type {Map<string, Task>} */
   #unfinished = new Map()
-  /** The id of a list -> ids of its entries. @type {Map<string, Set<string>>} */
+  /** The ids of the entries of each list, by the id of the list. @type {Map<string, Set<string>>} */
   #entries = new Map()
-  /** Ids that are gone for good: a list that was asked for earlier may still name them. @type {Set<string>} */
+  /** The ids of removed tasks: a list that was requested earlier may still have them. @type {Set<string>} */
   #removed = new Set()
   /** @type {Map<string, Task | undefined>} what was known when the page was last told */
   #changed = new Map()
@@ -41,7 +41,7 @@ export class Tasks extends EventTarget {
   }
 
   /**
-   * A task of one of these links.
+   * Return a task of one of these links.
    * @param {string[]} links
    * @param {(task: Task) => boolean} fits
    */
@@ -55,7 +55,7 @@ export class Tasks extends EventTarget {
   }
 
   /**
-   * The known entries of a list, in their order.
+   * Return the known entries of a list, in their order.
    * @param {string} id
    */
   entriesOf(id) {
@@ -63,14 +63,15 @@ export class Tasks extends EventTarget {
     return entries.sort((a, b) => a.number - b.number)
   }
 
-  /** Those that are not final. */
+  /** Return the tasks that have not ended. */
   get unfinished() {
     return [...this.#unfinished.values()]
   }
 
   /**
-   * Take in a payload unless a newer one is here; the same revision is taken, too: it may be in another language.
-   * Returns whether it is news: a newer revision of a known task, or a newer task than all of them.
+   * Take in a payload unless a newer one is known; the same revision is taken, too, since it may be in
+   * another language. Return whether it is news: a newer revision of a known task, or a task newer than all
+   * others.
    * @param {Task} task
    */
   merge(task) {
@@ -93,7 +94,7 @@ export class Tasks extends EventTarget {
   }
 
   /**
-   * `merge` for many tasks; returns whether any of them was news.
+   * Do `merge` for many tasks; return whether any of them was news.
    * @param {Task[]} tasks
    */
   mergeAll(tasks) {
@@ -101,7 +102,7 @@ export class Tasks extends EventTarget {
   }
 
   /**
-   * Remove a task; returns whether it was known.
+   * Remove a task; return whether it was known.
    * @param {string} id
    */
   remove(id) {
@@ -116,7 +117,10 @@ export class Tasks extends EventTarget {
     return true
   }
 
-  /** Forget everything, and take in nothing more: the session has ended, also for answers that still come. */
+  /**
+   * Forget everything and take in nothing more, not even answers that are on their way, because the session
+   * has ended.
+   */
   close() {
     this.#isOpen = false
     this.#known.clear()
@@ -137,7 +141,7 @@ export class Tasks extends EventTarget {
     this.#heard.clear()
   }
 
-  /** The tasks that were taken in since `listen`. */
+  /** Return the tasks that were taken in since `listen`. */
   get heard() {
     return [...this.#heard].flatMap((id) => this.#known.get(id) ?? [])
   }
@@ -152,7 +156,8 @@ export class Tasks extends EventTarget {
     if (changes.length) this.dispatchEvent(new CustomEvent("change", { detail: changes }))
   }
 
-  // Hundreds of messages a second become a few updates of the page; the first of them is told with the next frame.
+  // Hundreds of messages a second become a few updates of the page; the first one of them is shown with the
+  // next frame.
   #schedule() {
     if (this.#scheduled) return
     this.#scheduled = true
