@@ -313,7 +313,7 @@ async def test_a_status_that_lands_while_a_socket_connects_is_not_lost(
     async def read_and_change(task_id: str) -> Any:
         before = await read(task_id)
         monkeypatch.setattr(tasks, "status", read)
-        await tasks.cancel(task_id)  # between read and send
+        await tasks.cancel(task_id)  # between the read and the send of the status
         return before
 
     monkeypatch.setattr(tasks, "status", read_and_change)
@@ -360,7 +360,7 @@ async def test_the_same_key_and_request_give_the_same_task(client: Client) -> No
 
 
 async def keyed(client: Client, **fields: Any) -> tuple[int, str]:
-    """The status and the task's id, or the code of what is wrong, of a submit with always the same key."""
+    """Submit with always the same key; return the status and the task's id, or the error's code."""
     async with client.post("/api/process", json=URL | fields, headers={"Idempotency-Key": "k"}) as answer:
         body = await answer.json(content_type=None)
         return answer.status, body.get("task_id") or body["code"]
@@ -443,7 +443,7 @@ ACTIONS = ("cancel", "pause", "resume", "retry")
 
 
 async def in_stage(client: Client, stage: str) -> str:
-    """A task that is in `stage`, without a download."""
+    """Return a task that is in `stage`, without a download."""
     client.app[keys.TASKS]._dispatcher.hold()
     task_id: str = (await submitted(client))["task_id"]
     events: dict[str, Event] = {
@@ -517,14 +517,14 @@ async def test_a_position_beats_every_priority(client: Client) -> None:
 
 
 async def changed(client: Client, task_id: str, **fields: Any) -> None:
-    """Change what is stored of a task, as no event does."""
+    """Change the stored status of a task, in a way that no event does."""
     status = await client.app[keys.TASKS].status(task_id)
     update = {**fields, "revision": status.revision + 1}
     assert await client.app[keys.TASKS]._store.save(status.model_copy(update=update))
 
 
 async def listed(client: Client, query: str) -> list[str]:
-    """The ids of all pages."""
+    """Return the ids of all pages."""
     ids: list[str] = []
     cursor = ""
     while True:
@@ -573,7 +573,7 @@ async def test_a_list_by_state_goes_on_from_what_runs_to_what_waits_and_to_what_
 
 
 async def test_what_ended_again_is_listed_by_its_last_end(client: Client) -> None:
-    """A retried task keeps its number, so a list by numbers would have it far down."""
+    """A retried task keeps its number, so a list in the order of numbers would have it far down."""
     old, new = [await in_stage(client, "failed") for _ in range(2)]
     await client.app[keys.TASKS].retry(old)
     await client.app[keys.TASKS].cancel(old)

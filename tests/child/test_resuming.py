@@ -462,7 +462,7 @@ async def test_a_server_whose_etags_rotate_is_known_by_its_bytes(
 async def test_a_source_that_breaks_off_again_and_again_is_gone_on_with_as_long_as_more_comes(
     jobs: Jobs, site: Site, media: Path, tmp_path: Path
 ) -> None:
-    """yt-dlp gives up at the eleventh time."""
+    """yt-dlp itself gives up after ten breaks."""
     outcome = await jobs.download(tmp_path / "t", site.url("/1mb.mp4?cut=70000&after=1"), outputs=["video"])
     assert sha256(outcome.file("video")) == sha256(media / "1mb.mp4")
     assert len(site.seen("/1mb.mp4")) > 12

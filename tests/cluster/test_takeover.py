@@ -183,7 +183,7 @@ async def test_what_a_draining_worker_runs_is_left_to_it_and_all_else_goes_to_ot
 
 
 async def a_beat_of_who_runs(node: Node, name: str) -> None:
-    """Return when the worker that runs the task has told once more that it is alive."""
+    """Return after the next heartbeat of the worker that runs the task."""
     sql = """
         SELECT last_heartbeat FROM procrastinate_workers AS workers
         JOIN procrastinate_jobs AS jobs ON jobs.worker_id = workers.id WHERE jobs.lock = %s"""

@@ -27,7 +27,7 @@ CLAIM = Claim(
 
 
 class Saying:
-    """A fork server, and its one child, which says `line`."""
+    """A fork server with one child, which sends `line`."""
 
     def __init__(self, line: bytes) -> None:
         self.line = line
@@ -56,7 +56,7 @@ class Saying:
 
 
 class Rows:
-    """`due` is claimed at once, all of it."""
+    """The rows of checks: the first claim gets everything that is `due`."""
 
     def __init__(self, *due: Claim) -> None:
         self.due = list(due)
@@ -85,7 +85,7 @@ class Rows:
 
 
 class Deleting:
-    """Tasks, of which each is refused by something else, but for the last."""
+    """Deletes tasks; each deletion but the last is refused with another error."""
 
     def __init__(self) -> None:
         self.deleted: list[str] = []
@@ -100,7 +100,7 @@ class Deleting:
 async def checks(
     rows: Rows, scratch: Path, until: Callable[[], bool], child: Saying | None = None, tasks: Any = None
 ) -> None:
-    """Check until that is so."""
+    """Run the checker until `until` is true."""
     checker = new_checker(rows, scratch, child, tasks or Deleting())
     async with in_background(checker.run(alone=False), "checks"):
         while not until():
@@ -139,7 +139,7 @@ async def test_what_cannot_be_read_is_a_failure_and_not_asked_for_again_at_once(
     rows, saying = Rows(CLAIM), Saying(line)
     await checks(rows, tmp_path, lambda: bool(rows.failures), saying)
     assert rows.failures == ["internal"]
-    assert not saying.under_way  # else each check would keep the release that it ran on
+    assert not saying.under_way  # a check under way would hold the release that it runs on
 
 
 async def test_a_check_of_a_subscription_that_is_gone_ends_and_makes_room(

@@ -36,7 +36,7 @@ export class Ticks {
     return this.#boxes.length
   }
 
-  /** The values of the ticked boxes, in order. */
+  /** Return the values of the ticked boxes, in order. */
   get chosen() {
     return this.#boxes.filter((box) => box.checked).map((box) => box.value)
   }
@@ -172,7 +172,7 @@ export class EntriesDialog {
   /** Whether entries of pages that are loaded later are chosen, too. */
   #isWhole = false
   #url = ""
-  /** The number of the first entry of the next page, if there is one. @type {string | undefined} */
+  /** The cursor of the next page, if there is one. @type {string | undefined} */
   #cursor
   /** How many entries the list has, if the source says so. @type {number | undefined} */
   #total

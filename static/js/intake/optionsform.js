@@ -210,7 +210,7 @@ export class OptionsForm {
       if (kind === "tick") input.checked = Boolean(chosen[name])
       else if (kind === "ticks") {
         for (const tick of field.querySelectorAll("input")) tick.checked = chosen[name].includes(tick.value)
-      } else if (input.value !== chosen[name]) input.value = chosen[name] // a date that is half typed has no value yet
+      } else if (input.value !== chosen[name]) input.value = chosen[name] // a half-typed date has no value, and stays
     }
     this.#part("preset").around.hidden = !ofService.length && !own.length
     const clip = this.#fields.get("clip-player")

@@ -159,7 +159,7 @@ export class Gaps {
     this.#tasks = tasks
   }
 
-  /** The first row of each gap. */
+  /** Return the first row of each gap. */
   get starts() {
     return this.#shown.map(({ from }) => from)
   }

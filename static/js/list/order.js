@@ -49,7 +49,7 @@ export class Sections {
   }
 
   /**
-   * Note the present day; return whether a new one has begun, so that the titles of sections have changed.
+   * Return whether a new day has begun, so that the titles of sections have changed.
    */
   get isOver() {
     return new Sections().#today !== this.#today

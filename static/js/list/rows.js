@@ -93,7 +93,7 @@ export class Rows extends EventTarget {
     return [...this.#layout.rows.keys()]
   }
 
-  /** Return the row that last had the focus. */
+  /** Return the id of the row that last had the focus. */
   get current() {
     return this.#focusedRow.id
   }

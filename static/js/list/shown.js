@@ -46,7 +46,7 @@ export class ShownList {
     this.#entriesOf = entriesOf
   }
 
-  /** How many rows wait to appear, disappear or move. */
+  /** Return how many rows wait to appear, disappear or move. */
   get due() {
     return this.#due.size
   }

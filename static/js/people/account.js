@@ -194,7 +194,7 @@ class LogIns {
             await this.load()
           }),
       )
-    }, { "aria-label": `${words}: ${name}`, hidden: is_current }) // that one has "Log out" in the menu
+    }, { "aria-label": `${words}: ${name}`, hidden: is_current }) // the present session has "Log out" in the menu
     const row = make(
       "li",
       {},

@@ -194,8 +194,9 @@ export class Row {
   }
 
   /**
-   * The picture, asked for once the server has one, and when the row comes near; until then the first letter of the
-   * site, or of the title, stands in its place. Where there is something to play, it is the button for that.
+   * Show the picture, which is requested once the server has one and the row is nearly in sight. Until then
+   * the first letter of the site or the title is in its place. If there is something to play, the picture is
+   * the button for it.
    * @param {Task} task
    */
   #showPicture(task) {
@@ -214,7 +215,7 @@ export class Row {
   }
 
   /**
-   * How far the task is, as the line along the lower edge.
+   * Show the progress of the task as a line along the lower edge.
    * @param {Task} task
    */
   #showProgress(task) {
@@ -249,7 +250,7 @@ class Primary {
   }
 
   /**
-   * Returns whether the control has to have words.
+   * Show the control of an action; return whether it needs words beside its icon.
    * @param {Task} task
    */
   show(task) {
@@ -258,17 +259,17 @@ class Primary {
     const [kind] = name === "save" ? kindsOf(task) : []
     const words = name && textOf(name, task, this.#i18n)
     const shown = [words, name, task.files[kind] ?? "", kind].join(" ")
-    if (shown === this.#shown) return hasWords // leave the focus of the reader on the control
+    if (shown === this.#shown) return hasWords // nothing has changed: the control keeps the focus
     this.#shown = shown
     const control = name && this.#control(task, name, words, kind)
     const isExpected = performance.now() - this.#pressedAt < FOLLOWS_MS
-    // Somebody may be about to press what stood here: see rowactions.js.
+    // Somebody may be about to press the control that was here: see rowactions.js.
     if (control && !isExpected && this.#slot.matches(":hover")) {
       control.dataset.born = String(performance.now())
     }
     if (control) {
       control.toggleAttribute("data-calm", isCalm)
-      control.tabIndex = -1 // a row is one stop of Tab
+      control.tabIndex = -1 // the whole row is one stop of Tab
     }
     this.#slot.replaceChildren(...(control ? [control] : []))
     return hasWords

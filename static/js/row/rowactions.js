@@ -149,7 +149,7 @@ export function listen(root, rows, rowActions, { selection, shown, play }) {
 
   document.addEventListener("click", (event) => {
     if (event.detail <= 1) meant = controlAt(event.target)
-    else if (controlAt(event.target)?.matches("a")) event.preventDefault() // a file is saved once
+    else if (controlAt(event.target)?.matches("a")) event.preventDefault() // a double click saves once
   }, true)
   root.addEventListener("click", (event) => {
     const [control, row] = [controlAt(event.target), rowAt(event.target)]

@@ -59,7 +59,7 @@ export class Counts extends EventTarget {
     this.#newWatch = newWatch
   }
 
-  /** Set whose tasks are counted; "": everybody's. */
+  /** Return whose tasks are counted; "": everybody's. */
   get #owner() {
     return String(new FormData(this.#form).get("owner") ?? "")
   }
