@@ -19,7 +19,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from http import HTTPStatus
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from aiohttp import WSCloseCode, hdrs, web
 from pydantic import Field, RootModel
@@ -82,6 +82,16 @@ class Directory(Protocol):
         """Raises `StoreUnavailable`."""
         ...
 
+    def is_known_here_alone(self, token: str) -> bool:
+        """Whether no other node can have made this token just now."""
+        ...
+
+    async def look_again(self) -> None:
+        """Read what other nodes have changed until now; nothing where there are none. Raises
+        `StoreUnavailable`.
+        """
+        ...
+
     def of_token(self, token_hash: bytes) -> Principal | None:
         """Return the person with this token, or None."""
         ...
@@ -134,6 +144,12 @@ class Nobody:
     is_needed = is_stale = False
 
     async def refresh(self) -> None:
+        pass
+
+    def is_known_here_alone(self, _: str) -> bool:
+        return True
+
+    async def look_again(self) -> None:
         pass
 
     def of_token(self, _: bytes) -> Principal | None:
@@ -248,7 +264,7 @@ class Gate:
         if self.directory.is_stale:
             await self.directory.refresh()
         if token := _bearer(request):
-            principal = self.check(token, address)
+            principal = self._find(token) or await self.find_again(token, address)
         else:
             known = await self.of_browser(request)
             if known is None:
@@ -274,6 +290,10 @@ class Gate:
         request[SESSION] = session
         if person_of_scope(session.scope) is None:
             return Principal(None, "admin", "token", session.scope)
+        if found := self.directory.of_session(session):
+            return found
+        # Another node may have just added the person, or the token that began the session.
+        await self.directory.look_again()
         return self.directory.of_session(session)
 
     def has_right_token(self, request: web.Request, address: str) -> bool:
@@ -291,6 +311,29 @@ class Gate:
         """Return who has this token; `EVERYBODY` if none is needed. Raises `TokenRequired`,
         `TooManyRequests`.
         """
+        return self._find(token) or self._refuse(address)
+
+    async def find_again(self, token: str, address: str) -> Principal:
+        """As `check`, of a token that another node may have made just now. An address with many wrong tokens
+        makes this node read nothing. Raises `StoreUnavailable` as well.
+        """
+        if not self.directory.is_known_here_alone(token) and self._wrong.so_far(address) < MAX_WRONG:
+            await self.directory.look_again()
+        return self.check(token, address)
+
+    async def of_password(self, name: str, password: str, address: str) -> Principal:
+        """Return the person with this password; `EVERYBODY` if no log-in is needed.
+
+        Raises `TokenRequired`, `TooManyRequests`, `StoreUnavailable`.
+        """
+        await self.directory.look_again()  # another node may have just added the person, or set the password
+        if not self.is_locked:
+            return EVERYBODY
+        if not self.directory.is_needed:
+            self._refuse(address)
+        return await self.directory.of_password(name, password, address)
+
+    def _find(self, token: str) -> Principal | None:
         if not self.is_locked:
             return EVERYBODY
         given, found = _hash(token), b""
@@ -299,8 +342,9 @@ class Gate:
                 found = known
         if found:
             return Principal(None, "admin", "token", _scope(found))
-        if person := self.directory.of_token(given):
-            return person
+        return self.directory.of_token(given)
+
+    def _refuse(self, address: str) -> NoReturn:
         self.directory.refused(address)
         if self._wrong.count(address) > MAX_WRONG:
             raise TooManyRequests(self._wrong.left(address))
@@ -528,11 +572,14 @@ async def log_in(request: web.Request) -> web.Response:
     body = await read_object(request)
     if gate.directory.is_stale:
         await gate.directory.refresh()
-    if gate.directory.is_needed and ("name" in body or "password" in body):
+    # A page that was open when the last person was removed still asks for a name and a password.
+    if body.keys() == PasswordLogIn.model_fields.keys() or (
+        gate.directory.is_needed and ("name" in body or "password" in body)
+    ):
         given = validated(PasswordLogIn, body)
-        principal = await gate.directory.of_password(given.name, given.password, address)
+        principal = await gate.of_password(given.name, given.password, address)
     else:
-        principal = gate.check(validated(LogIn, body).token, address)
+        principal = await gate.find_again(validated(LogIn, body).token, address)
     response = web.Response(status=HTTPStatus.NO_CONTENT)
     if gate.is_locked:
         await begin_session(request, response, principal)

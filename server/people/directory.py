@@ -2,7 +2,8 @@
 
 A change is in effect at once on the node that makes it, and on others when its announcement arrives. In case
 one is lost, nodes of a cluster read the version of the rows each second, once there are people. A node that
-could not do so for `TRUSTED_FOR` seconds reads it before it admits anybody.
+could not do so for `TRUSTED_FOR` seconds reads it before it admits anybody. A node reads it as well before it
+refuses what another node may have made just now: a token, a person, a password.
 
 Decisions: docs/decisions/people.md
 """
@@ -25,7 +26,7 @@ from server.core.principal import Principal, Way, person_of_scope, scope_of_pers
 from server.people.audit import PERSON_ADDED, Audit
 from server.people.passwords import Passwords
 from server.people.people_rows import PEOPLE_CHANGED, AdmittedPeople, PeopleRows, add_person
-from server.people.person import NEW_NAME, Person, hash_of, name_of_login
+from server.people.person import NEW_NAME, PREFIX, Person, hash_of, name_of_login
 from server.settings import AccessSettings
 from server.storage.statements import Result, Signals, Statements
 
@@ -101,6 +102,21 @@ class PeopleDirectory:
             if self.is_stale:  # else another request has waited for the same
                 await self._compare()
 
+    def is_known_here_alone(self, token: str) -> bool:
+        return self.is_alone or not token.startswith(PREFIX)
+
+    async def look_again(self) -> None:
+        """Read what other nodes have changed until now. Those who ask meanwhile share one reading.
+
+        Raises `StoreUnavailable`.
+        """
+        if self.is_alone:
+            return
+        asked_at = self._clock()
+        async with self._comparing:
+            if self._compared_at <= asked_at:
+                await self._compare()
+
     async def change(self, change: Callable[[Statements], Awaitable[Result]]) -> Result:
         """Make a change of who is admitted, one of those in `people_rows`. Then it is in effect on this node.
 
@@ -160,6 +176,8 @@ class PeopleDirectory:
         if not request.app[DOORS].is_trusted(request.remote) or len(names) > 1:
             return None
         name = name_of_login(names[0])
+        if name not in self.people:
+            await self.look_again()
         if name not in self.people and self._access.create_people and re.fullmatch(NEW_NAME, name):
             with suppress(PersonExists):  # another request has added them meanwhile
                 await self.change(lambda tables: add_person(tables, name, "user", time.time()))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import WSCloseCode
+from pydantic import SecretStr
 
 from server.api.session import COOKIE, DIRECTORY, HOST_COOKIE, MAX_WRONG, LogIns, Minute
 from server.core.errors import DatabaseBusy, TooManyRequests
@@ -16,7 +17,7 @@ from server.people import passwords
 from server.people import people_rows as rows
 from server.people.directory import PeopleDirectory
 from server.people.passwords import Passwords
-from server.people.person import fresh_token, hash_of
+from server.people.person import Leaving, fresh_token, hash_of
 from server.settings import StorageSettings
 from tests.inside import Inside, inside
 from tests.people.test_people_tokens import BODY, OURS, Client, add, directory, opened
@@ -54,6 +55,20 @@ async def test_a_password_lets_in_and_is_stored_as_argon2id_alone(tmp_path: Path
         assert stored.startswith("$argon2id$")
     for file in (tmp_path / "data").glob("clipwire.db*"):
         assert RIGHT.encode() not in file.read_bytes()
+
+
+async def test_a_page_that_still_asks_for_a_password_learns_that_there_is_nobody_left(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        await with_password(client, "anna")
+        people = directory(client)
+        await people.change(lambda tables: rows.leave(tables, "anna", Leaving("keep")))
+        assert await log_in(client, "anna", RIGHT) == (401, "")
+        await people.change(lambda tables: rows.forget(tables, "anna"))
+        assert await log_in(client, "anna", RIGHT) == (204, "")  # no log-in is needed
+    async with opened(tmp_path, tokens=(SecretStr("of the settings"),)) as client:
+        statuses = [(await log_in(client, "anna", RIGHT))[0] for _ in range(MAX_WRONG + 1)]
+        assert statuses == [401] * MAX_WRONG + [429]
+        assert (await client.post("/api/session", json={"name": "anna"})).status == 422
 
 
 async def test_what_looks_the_same_on_another_keyboard_is_the_same(tmp_path: Path) -> None:

@@ -12,14 +12,16 @@ from aiohttp import WSCloseCode, web
 from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
-from server.api.session import DIRECTORY, LOG_INS
+from server.api.session import DIRECTORY, LOG_INS, MAX_WRONG
 from server.app import create_app
 from server.core.principal import PersonRole
+from server.people import directory as people_directory
 from server.people import people_rows as rows
 from server.people.audit_routes import AUDIT_ROWS
 from server.people.directory import PeopleDirectory
 from server.people.person import Leaving, fresh_token, hash_of
 from server.settings import AccessSettings, DownloadSettings, ServerSettings, Settings, StorageSettings
+from tests.inside import inside
 
 Client = TestClient[web.Request, web.Application]
 SHARED = "the token of the settings"
@@ -214,6 +216,62 @@ async def test_the_header_of_a_trusted_proxy_names_a_person_and_of_nobody_else(t
     async with opened(tmp_path, closed, trusted_proxies=("127.0.0.1",)) as client:
         assert (await client.get("/api/tasks", headers=anna)).status == 200
         assert (await client.get("/api/tasks", headers={"Remote-User": "bob"})).status == 401
+
+
+@pytest.mark.wide
+async def test_what_another_node_has_just_made_lets_in_before_this_node_hears_of_it(
+    clean_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hears = asyncio.Event()
+
+    async def hears_nothing(_: PeopleDirectory) -> None:
+        await hears.wait()
+
+    monkeypatch.setattr(PeopleDirectory, "follow", hears_nothing)
+    monkeypatch.setattr(people_directory, "TRUSTED_FOR", 3600.0)
+    server = ServerSettings(tokens=(SecretStr(SHARED),), trusted_proxies=("127.0.0.1",))
+    access = AccessSettings(user_header="Remote-User")
+    root = {"Authorization": f"Bearer {SHARED}"}
+    storage = StorageSettings(data_dir=tmp_path / "data", database=clean_database)
+    async with (
+        inside(tmp_path, storage=storage, server=server, access=access) as here,
+        inside(tmp_path, storage=storage, server=server, access=access) as there,
+    ):
+
+        async def add(name: str, **fields: str) -> str:
+            async with here.client.post("/api/people", json={"name": name} | fields, headers=root) as answer:
+                return str((await answer.json())["token"])
+
+        async def name_of(headers: dict[str, str]) -> str:
+            async with there.client.get("/api/me", headers=OURS | headers) as answer:
+                return str((await answer.json())["name"])
+
+        assert await name_of({"Authorization": f"Bearer {await add('anna')}"}) == "anna"
+        await add("bob")
+        assert await name_of({"Remote-User": "bob"}) == "bob"
+        async with here.client.post("/api/session", json={"token": await add("carla")}) as answer:
+            cookie = answer.headers["Set-Cookie"].partition(";")[0]
+        there.client.cookie_jar.clear()
+        assert await name_of({"Cookie": cookie}) == "carla"
+        await add("dora")
+        secret = {"password": "correct horse battery"}
+        async with here.client.patch("/api/people/dora", json=secret, headers=root) as answer:
+            assert answer.status == 200
+        async with there.client.post("/api/session", json={"name": "dora"} | secret) as answer:
+            assert answer.status == 204
+        there.client.cookie_jar.clear()
+        # An address with many wrong tokens makes no node read the database for another one.
+        await add("emma")
+        for number in range(MAX_WRONG):
+            wrong = {"Authorization": f"Bearer clipwire_{number}"}
+            async with there.client.get("/api/me", headers=wrong) as answer:
+                assert answer.status == 401
+        late = {"Authorization": f"Bearer {await add('frida')}"}
+        async with there.client.get("/api/me", headers=late) as answer:
+            assert answer.status == 429
+        people = there.app[DIRECTORY]
+        assert isinstance(people, PeopleDirectory)
+        assert [*people.people] == ["anna", "bob", "carla", "dora", "emma"]
 
 
 async def test_of_nobody_it_is_said_that_there_is_nobody(tmp_path: Path) -> None:
