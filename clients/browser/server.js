@@ -11,7 +11,9 @@ const LATER = [429, 502, 503, 504, 507]
  * @typedef {{ server: string, token: string, preset: string, tells: boolean }} Settings
  */
 
-/** What the server, or the way to it, refuses; `remedy` says what will help: time, other settings, or nothing. */
+/**
+ * An error of the server or of the way to it; `remedy` says what will help: time, other settings, or nothing.
+ */
 export class Refused extends Error {
   /** @param {"later" | "settings" | "none"} remedy @param {string} message */
   constructor(remedy, message) {

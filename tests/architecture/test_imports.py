@@ -1,4 +1,4 @@
-"""What a server does not pay for that does not use it."""
+"""A server or command does not import what it does not use: that would cost memory and CPU at each start."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ print([name for name in {OF_A_CLUSTER + OF_A_FEATURE + OF_CHILDREN + OF_COMMANDS
 
 
 def test_the_default_imports_nothing_that_no_request_has_used(tmp_path: Path) -> None:
-    """Each of these would take its memory and CPU of every start."""
+    """Each of these modules would cost every start its memory and CPU."""
     command = (sys.executable, "-c", PROGRAM)
     environment = os.environ | {"CLIPWIRE_STORAGE__DATA_DIR": str(tmp_path / "data")}
     ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
@@ -40,7 +40,7 @@ def test_the_default_imports_nothing_that_no_request_has_used(tmp_path: Path) ->
 
 
 def test_a_get_from_a_running_server_imports_nothing_of_the_server_but_its_commands() -> None:
-    """Its start is most of what somebody waits for."""
+    """A `get` from a running server takes mostly the time of its imports."""
     program = """
 import sys
 from server.commands import cli, get, get_command, progress_display, remote, request_options
@@ -55,7 +55,7 @@ print([name for name in ("tqdm", "yt_dlp", "rich") if name in sys.modules])
 
 
 def test_before_it_is_known_whether_a_server_runs_nothing_is_imported_that_takes_its_time() -> None:
-    """A server of its own starts while `get` imports the rest."""
+    """`get` starts a server of its own first, then imports the rest while that server starts."""
     program = """
 import sys
 from server.commands import cli, get_command, own_server, progress_display, remote, request_options, saving

@@ -1,5 +1,5 @@
-"""The kernel is a service by itself: with an empty list of features it takes links, makes files, and tells of
-both; on one machine, and as a node of many.
+"""The kernel is a service of its own: without any feature it takes links, makes files and reports both, on
+one machine and as a node of many.
 """
 
 import asyncio

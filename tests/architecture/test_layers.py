@@ -1,4 +1,6 @@
-"""Which layer may import which, that nothing goes in a circle, and that a name leads to one place."""
+"""Which layers may import each other, that no imports form a circle, and that each name stands for one
+thing.
+"""
 
 import ast
 import re
@@ -18,8 +20,9 @@ MODULES = {
     ".".join(path.relative_to(SERVER.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in FILES
 }
-# Each layer, and the layers that its modules import, within functions as well. `core` says what a task is and
-# knows nothing else. What lies above `feature` is no kernel: the features, and what puts all together.
+# Each layer, and the layers that its modules import, also within functions. `core` defines what a task is and
+# imports no layer. The layers after `feature` are no part of the kernel: the features, and the layers that
+# assemble everything.
 LAYERS = {
     "core": set[str](),
     "locales": {"core"},
@@ -65,7 +68,8 @@ LAYERS = {
 }
 KERNEL = ("core", "child", "locales", "settings", "storage", "files", "tasks", "cluster", "api", "feature")
 FEATURES = ("people", "subscriptions", "feeds", "library", "notices", "memory", "updates", "links")
-# The layers of a child, each of which imports only those behind it; "" is the child's own folder.
+# The layers of a child; each imports only layers that come after it in this list. "" is the child's own
+# folder.
 CHILD_LAYERS = ("", "fetch", "extract", "media", "network", "process")
 SHARED = (
     "addresses",
@@ -128,7 +132,7 @@ def test_the_child_shares_nothing_with_the_server_but_what_travels_between_them(
 
 @pytest.mark.parametrize("name", SHARED)
 def test_what_the_child_shares_costs_it_nothing(name: str) -> None:
-    """Pydantic would take 10 MB in each of them."""
+    """Pydantic would take 10 MB in each child."""
     packages = {full.split(".")[0] for full in imports(SERVER / "core" / f"{name}.py")}
     assert packages <= sys.stdlib_module_names
 
@@ -205,23 +209,25 @@ def test_a_module_says_what_it_is_for() -> None:
 
 
 def layer_of(path: Path) -> str:
-    """The package or module directly under `server` that `path` belongs to."""
+    """Return the package or module directly under `server` to which `path` belongs."""
     return path.relative_to(SERVER).parts[0].removesuffix(".py")
 
 
 def child_layer_of(module: tuple[str, ...]) -> str:
-    """The folder of `server.child` that a module or a name in it belongs to; "" for the child's own."""
+    """Return the folder of `server.child` to which a module, or a name in it, belongs; "" for the child's own
+    folder.
+    """
     return module[2] if len(module) > 2 and module[2] in CHILD_LAYERS else ""
 
 
 def imported_layers(path: Path) -> set[str]:
-    """`from server import __version__` is of no layer."""
+    """Return the layers that a module imports; `from server import __version__` is an import of none."""
     parts = {name.split(".")[1] for name in imports(path) if name.startswith("server.")}
     return parts & {layer_of(file) for file in FILES}
 
 
 def imported_modules(name: str) -> set[str]:
-    """The modules that the module `name` imports names of, without the packages that contain it."""
+    """Return the modules from which the module `name` imports, without the packages around them."""
     found = set()
     for imported in imports(MODULES[name]):
         while imported and imported not in MODULES:

@@ -1,4 +1,6 @@
-"""Which part of the page may import which, that there is no circle, and that `main.js` alone knows all."""
+"""Which parts of the page may import each other, that no imports form a circle, and that only `main.js`
+imports every part.
+"""
 
 import re
 from graphlib import TopologicalSorter
@@ -7,8 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "static" / "js"
 MODULES = sorted(SCRIPTS.rglob("*.js"))
-# Each part, a folder of `static/js/`, and the parts that its modules import, on demand as well. What a part
-# gets from one that is not listed here, `main.js` hands to it.
+# Each part, which is a folder of `static/js/`, and the parts that its modules import, also on demand.
+# `main.js` hands a part whatever it needs from parts that are not listed here.
 PARTS = {
     "base": set[str](),
     "tasks": {"base"},
@@ -69,7 +71,7 @@ def test_the_style_sheets_lie_in_the_folders_of_the_parts() -> None:
 
 
 def imported(path: Path) -> set[Path]:
-    """The modules that `path` imports, on demand as well; its types are comments."""
+    """Return the modules that `path` imports, also on demand; its types are in comments."""
     text = _COMMENT.sub("", path.read_text(encoding="utf-8"))
     found = {(path.parent / name).resolve() for name in _IMPORTED.findall(text)}
     assert found <= {*MODULES}, path

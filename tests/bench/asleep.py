@@ -1,4 +1,6 @@
-"""What the service costs once it sleeps, that is, without its fork server; and how soon it is awake."""
+"""How much memory the service uses once it sleeps, that is, without its fork server; and how soon it is awake
+again.
+"""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""One change to thousands of sockets, against a bare loop of sends."""
+"""Sends one change to thousands of sockets, compared with a bare loop of sends."""
 
 from tests.bench import sockets
 from tests.bench.client import client_of

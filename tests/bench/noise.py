@@ -1,4 +1,4 @@
-"""What other programs take of the CPU while something is measured.
+"""Measures how much CPU other programs use during a measurement.
 
 A busy machine hides a costly path: the figure and its reference both wait. So a round in which others had
 more than `MOST` of the CPU is measured again. A figure that stays noisy is shown, but misses no target.

@@ -22,7 +22,7 @@ from aiohttp import web
 from tests.site import Site, open_site
 from tests.site.followed import Film, Followed
 
-FILMS_OF_A_CHANNEL = 15  # newest films that the feed of a channel has
+FILMS_OF_A_CHANNEL = 15  # the feed of a channel has so many films, the newest ones
 
 
 def constant(body_file: str, headers: str) -> None:

@@ -1,6 +1,6 @@
 """One Chromium for all tests of the page; each test has its own profile in it.
 
-Everything here and in the tests lives on the session's event loop, as the browser does.
+All fixtures and tests run on the session's event loop, because the browser does.
 """
 
 from collections.abc import AsyncIterator, Callable, Generator

@@ -43,7 +43,7 @@ async def test_the_page_opens_although_the_server_is_away(open_page: OpenPage) -
         open_api("/clip") as api,
         open_page(api.url, service_workers="allow") as page,
     ):
-        await page.evaluate("navigator.serviceWorker.ready")  # the first visit is enough
+        await page.evaluate("navigator.serviceWorker.ready")  # the first visit already stores the page
         kept = await page.evaluate(_KEPT)
         assert {
             f"/clip/{path}"

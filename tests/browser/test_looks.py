@@ -72,7 +72,8 @@ async def test_a_phone_shows_all_without_scrolling_sideways(
         await page.locator("#choices .more").click()
         await page.locator("textarea").fill("https://a.example/" + "y" * 400)
         await page.locator("#tasks").evaluate("list => list.scrollIntoView()")
-        for name in ("c", "b", "a"):  # from the bottom: the last row is surely in the document
+        # Scrolls upwards from the bottom, where the last row surely is in the document.
+        for name in ("c", "b", "a"):
             await row(page, name).get_by_role("heading").click()
         await expect(row(page, "a").locator("dl")).to_be_visible()
         over = await page.evaluate(

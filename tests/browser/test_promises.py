@@ -149,7 +149,7 @@ async def test_nothing_jumps_while_tasks_come_run_and_go(api: FakeApi, open_page
 async def test_nothing_moves_at_the_begin_in_whatever_language(
     api: FakeApi, open_page: OpenPage, asked: str, remembered: str | None
 ) -> None:
-    """Also where the page comes in another language, as the browser names none, or remembers one."""
+    """Also when the page comes in another language, because the browser names none or remembers one."""
     await api.put_many(3, "completed")
     profile = {**PHONE, "viewport": {"width": 320, "height": 640}, "locale": "en-US"}
     async with open_page("about:blank", is_listed=False, **profile) as page:

@@ -1,4 +1,4 @@
-"""What is left out of a playlist before yt-dlp reads it."""
+"""Which lines of an HLS playlist are removed or added before yt-dlp reads it."""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""Many nodes are one service: what is asked of one is done by another, and no death loses anything."""
+"""Many nodes are one service: one node does what another was asked for, and no task is lost when nodes
+die.
+"""
 
 import asyncio
 import signal

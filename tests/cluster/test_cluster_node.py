@@ -1,4 +1,6 @@
-"""One node in a process of its own, on a real PostgreSQL: what it costs, and what it says of itself."""
+"""One node in a process of its own, on a real PostgreSQL: how many connections it uses, and how it reports
+its state.
+"""
 
 import asyncio
 import shutil

@@ -186,7 +186,7 @@ async def the_same_is_told(nodes: tuple[Service, Service], ids: list[str]) -> No
 
 
 def in_common(one: Payload, other: Payload) -> Payload:
-    """`one` without what `other` lacks, also within its objects."""
+    """Return `one` without the fields that `other` lacks, also within nested objects."""
     return {
         name: in_common(value, other[name]) if isinstance(value, dict) else value
         for name, value in one.items()

@@ -1,4 +1,4 @@
-"""Work that must finish although whoever waits for it is cancelled."""
+"""Work that must finish even if the caller that waits for it is cancelled."""
 
 import asyncio
 import threading

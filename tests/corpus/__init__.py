@@ -4,8 +4,8 @@
 source with the same request, and `verdict` compares the results: the content of the decoded files (`films`),
 or the messages. `make bench ARGS="--only corpus"` prints the table; a test checks the rule.
 
-The request is `bv*+ba/b`, the first entry of a list and `--compat-options no-certifi` there, and `video` and
-`audio`, `any` and `best` here.
+yt-dlp is run with `bv*+ba/b`, the first entry of a list and `--compat-options no-certifi`; Clipwire is asked
+for `video` and `audio` in the formats `any` and `best`.
 
 Decisions: docs/decisions/testing.md
 """

@@ -1,7 +1,7 @@
 """Plants secrets wherever the service takes one, and searches for each of them wherever it must not be.
 
-That is in the log, answers, metrics, output of commands, the command lines and environments of processes, and
-all files but the one that keeps the secret.
+It must not be in the log, in answers, metrics and outputs of commands, in the command lines and environments
+of processes, nor in any file but the one that keeps it.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """One more extractor for yt-dlp: it returns the JSON of a page as its result.
 
-The `pages` of a list are the beginning of a link, which ends in the number of a page: each is read when its
-first entry is asked for. A list that is `endless` yields its `entries` again and again, with a request before
-each repetition.
+`pages` is the link of a list's pages without the number of the page at its end: a page is read when its first
+entry is needed. An `endless` list yields its `entries` again and again, with a request before each
+repetition.
 """
 
 import itertools

@@ -4,9 +4,10 @@
 
 Each packet on FD has the command, working directory and environment of a service, with four descriptors: its
 standard streams, and a pipe for its process id and exit status. COMMAND is what would start a service by
-`exec`. Forks write their own arguments in the place of all of these, for which ROOM is long enough.
+`exec`. A fork writes its own arguments over those of this process; ROOM makes the space for them long enough.
 
-If COMMAND is `tests.zygote.CLIPWIRE`, it imports what the other commands import, and forks those.
+If COMMAND is `tests.zygote.CLIPWIRE`, it imports what all commands but the service import, and forks
+commands.
 """
 
 import ctypes

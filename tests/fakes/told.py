@@ -1,7 +1,7 @@
 """A child whose yt-dlp has one more extractor, which returns the JSON of a page as its result.
 
-`python -I -B tests/fakes/told.py FD`, as `server/child/job.py` runs by itself. So a test can have any result
-that a real extractor may return, with real media behind it.
+It is started as `python -I -B tests/fakes/told.py FD`, like `server/child/job.py` without a fork server. So a
+test can have any result that a real extractor may return, with real media behind it.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""How media servers read the path of a file: their rules in our words, with the place that has each of them.
+"""How media servers read the path of a file: their rules in our code, with the source file of each rule.
 
-They read more forms of names than these. What counts here is that nothing in a name of ours is read as
-something else, so the rules are wider than theirs where that is simpler.
+Media servers read more forms of names than these. The tests only need to know that no name of ours is
+misread, so a rule here may be wider than the real one where that is simpler.
 """
 
 import re

@@ -1,6 +1,7 @@
-"""The image and what is made of it: by a linter, by a parser, and against the server's own settings.
+"""The image and its configuration, as checked by a linter, by a parser, and against the server's own
+settings.
 
-No container engine is needed, and none is asked.
+The tests need no container engine, and use none.
 """
 
 import fnmatch

@@ -1,6 +1,7 @@
-"""The steps of the Dockerfile in a bare Debian folder, without a container engine, and what they make.
+"""The steps of the Dockerfile in a bare Debian folder, without a container engine, and the image that they
+make.
 
-All stages are made in one folder, so what is copied from one to another is where it was.
+All stages are made in one folder, so a file that is copied from one stage to another is already in its place.
 """
 
 import asyncio

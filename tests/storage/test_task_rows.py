@@ -1,4 +1,4 @@
-"""What a row of the table of tasks holds."""
+"""The columns of a row in the table of tasks."""
 
 import json
 from typing import Any

@@ -627,7 +627,7 @@ async def test_a_check_that_meets_a_members_entry_says_so(store: AnyStore) -> No
 
 
 async def test_of_a_list_without_days_a_backlog_since_a_day_takes_what_is_that_new(store: AnyStore) -> None:
-    """Each entry has its own page read, most of them later than the list."""
+    """Most entries have their own page read later than the list."""
     mine = await subscribed(store, backlog={"since": "2027-01-01"})
     await checked(store, entries(4, 3, 2, 1, verdict="unclear"))
     days = {"4": "2027-01-02", "3": "2026-12-31", "2": None}

@@ -58,7 +58,7 @@ def count(servers: ForkServers, *outcomes: JobOutcome | None, kind: str = "downl
 
 
 def is_busy(servers: ForkServers) -> bool:
-    """Whether a switch, a comparison or the end of a release is under way."""
+    """Return whether a switch, a comparison or the end of a release is under way."""
     crashes = servers._crashes
     going_back = crashes._going_back
     return bool(servers._switch._retiring or crashes._ending or (going_back and not going_back.done()))

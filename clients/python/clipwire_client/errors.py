@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree of errors; `code` is for programs, the text for people."""
+"""The errors of the client, which form one tree of classes; `code` is for programs, the text for people."""
 
 from collections.abc import Sequence
 
@@ -49,7 +49,7 @@ class UnencryptedSecret(ClipwireError):
 
 
 class TransferFailed(ClipwireError):
-    """A file could not be saved. What has come of it is kept, and the next call goes on from there."""
+    """A file could not be saved. The bytes that have come are kept, and the next call goes on from there."""
 
     def __init__(self, detail: str, code: str = "transfer_failed") -> None:
         super().__init__(detail, code)

@@ -71,7 +71,10 @@ const PATIENCE_MS = 20_000
 const WHOLE_MS = 60_000
 /** The statuses with which a proxy answers when it cannot reach the server. */
 const OF_PROXY = [502, 503, 504]
-/** How many connections a browser has to one server, and how long an answer over one of them may take. */
+/**
+ * The number of connections that a browser has to one server, and the ms that an answer over one of them may
+ * take.
+ */
 const LINES = 6
 const LINE_MS = 2_000
 

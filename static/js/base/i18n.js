@@ -101,7 +101,7 @@ export class Format {
 // The page's own words. Sentences about tasks come from the server, which is told the language.
 // Markup names its words: data-t (text), data-t-label (aria-label), data-t-placeholder, data-t-title.
 
-/** One more language is one more file in i18n/ and one more entry here; the first is the default. */
+/** The languages: a new one needs a file in i18n/ and an entry here; the first is the default. */
 export const LANGUAGES = { zh: "中文", en: "English" }
 
 const ATTRIBUTES = { label: "aria-label", placeholder: "placeholder", title: "title" }

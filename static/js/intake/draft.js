@@ -185,7 +185,7 @@ export class Draft extends EventTarget {
   async #remember(link, links) {
     const { api, tasks } = this.#parts
     const query = { q: links.at(-1), status: "completed", limit: 20 }
-    // On an error the link is inspected all the same.
+    // after an error, the link is inspected without this
     const listed = await api.get("api/tasks", query).catch(() => ({ tasks: [] }))
     const known = tasks.find(links, ({ stage }) => stage === "completed")
     const had =

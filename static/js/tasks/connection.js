@@ -228,7 +228,7 @@ const TICK_MS = 2_000
 const SILENCE_MS = 10_000
 /** Within this time, the socket brings every change that an answer of the server has shown. */
 const LAG_MS = 1_000
-/** The socket begins with the changes of the last seconds, so many of them. */
+/** The socket begins with the changes of so many seconds before it opened. */
 const SINCE_S = 10
 /** If the socket opens within this time after the request for the list, no change was missed in between. */
 const COVERED_MS = 8_000
