@@ -337,7 +337,7 @@ async def test_a_playlist_that_is_called_a_film_opens_nothing(
     [(path, exact) for path in ("film.mp4", "ts/index.m3u8") for exact in (True, False)]
     + [("film.mkv", True)],
 )
-async def test_the_same_comes_out_as_of_yt_dlp(
+async def test_a_clip_is_the_same_as_that_of_yt_dlp(
     films_site: ClipSite, tmp_path: Path, path: str, exact: bool
 ) -> None:
     with running_jobs() as jobs:

@@ -34,7 +34,9 @@ def renewals(outcome: Outcome) -> list[str]:
     return [event["cookies"] for event in outcome.events if event["kind"] == "renewed"]
 
 
-async def test_they_open_what_wants_a_log_in(jobs: Jobs, site: Site, media: Path, tmp_path: Path) -> None:
+async def test_cookies_open_a_page_that_wants_a_log_in(
+    jobs: Jobs, site: Site, media: Path, tmp_path: Path
+) -> None:
     url = site.url(f"/video.mp4?login={SECRET}")
     assert broken(await jobs.download(tmp_path / "a", url, **VIDEO))[0] == "http_403"
     outcome = await jobs.download(tmp_path / "b", url, text=FILE, **VIDEO)
@@ -42,13 +44,13 @@ async def test_they_open_what_wants_a_log_in(jobs: Jobs, site: Site, media: Path
     assert renewals(outcome) == []
 
 
-async def test_they_reach_ffmpeg_when_it_records(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+async def test_cookies_reach_ffmpeg_when_it_records(jobs: Jobs, site: Site, tmp_path: Path) -> None:
     url = site.url(f"/hls/broadcast/index.m3u8?end=6&login={SECRET}")
     outcome = await jobs.download(tmp_path / "t", url, text=FILE, live="record", **VIDEO)
     assert (await film(outcome.file("video"))).duration > 2
 
 
-async def test_no_other_host_gets_them_from_ffmpeg(
+async def test_ffmpeg_sends_cookies_to_no_other_host(
     jobs: Jobs, site: Site, other: Site, tmp_path: Path
 ) -> None:
     away = quote(other.url("/hls/long/", "127.0.0.2"), safe="")
@@ -63,7 +65,7 @@ async def test_no_other_host_gets_them_from_ffmpeg(
     assert any("Cookie" in request.headers for request in site.requests)
 
 
-def test_ffmpeg_is_told_those_of_an_https_address_and_the_proxy_whose_they_are() -> None:
+def test_ffmpeg_gets_the_cookies_of_an_https_address_and_the_proxy_their_domains() -> None:
     own, shared = "www.x.test\tFALSE\t/\tTRUE\t0\ta\t1\n", ".x.test\tTRUE\t/\tTRUE\t0\tb\t2\n"
     other = "y.test\tFALSE\t/\tTRUE\t0\tc\t3\n"
     jar = YoutubeDLCookieJar(StringIO(f"# Netscape HTTP Cookie File\n{own}{shared}{other}"))
@@ -77,7 +79,7 @@ def test_ffmpeg_is_told_those_of_an_https_address_and_the_proxy_whose_they_are()
         assert server.cookie_domains == {"www.x.test", ".x.test"}
 
 
-async def test_they_lie_neither_in_the_directory_nor_in_the_log(
+async def test_cookies_are_neither_in_the_directory_nor_in_the_log(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
     url = site.url(f"/hls/broadcast/index.m3u8?end=6&login={SECRET}")
@@ -89,7 +91,9 @@ async def test_they_lie_neither_in_the_directory_nor_in_the_log(
     assert not any(SECRET.encode() in path.read_bytes() for path in files)
 
 
-async def test_what_the_site_renews_comes_back(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+async def test_a_cookie_that_the_site_renews_is_reported_to_the_server(
+    jobs: Jobs, site: Site, tmp_path: Path
+) -> None:
     outcome = await jobs.download(tmp_path / "t", site.url("/video.mp4?renew=next"), text=FILE, **VIDEO)
     *_, back = renewals(outcome)  # the site renews the cookie with each answer, for one more hour
     [cookie] = cookies.parse(cookies.merge_changes(FILE, FILE, back, now=0))
@@ -97,14 +101,14 @@ async def test_what_the_site_renews_comes_back(jobs: Jobs, site: Site, tmp_path:
     assert outcome.kinds.index("renewed") < outcome.kinds.index("download_started"), "a kill loses nothing"
 
 
-async def test_an_info_job_has_them_too(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+async def test_an_info_job_has_cookies_too(jobs: Jobs, site: Site, tmp_path: Path) -> None:
     url = site.url(f"/video.mp4?login={SECRET}&renew=next")
     async with jobs.look(tmp_path / "t", url, FILE) as job:
         outcome = await job.run()
     assert outcome.kinds == ["renewed", "extracted"]
 
 
-def test_more_cookies_than_can_be_stored_are_not_said(tmp_path: Path) -> None:
+def test_more_cookies_than_can_be_stored_are_not_reported(tmp_path: Path) -> None:
     said: list[str] = []
     link: Any = SimpleNamespace(send=lambda kind, cookies: said.append(cookies))
     with (tmp_path / "log").open("w+") as file:

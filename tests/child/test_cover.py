@@ -56,7 +56,7 @@ def giving(picture: bytes, asked: list[int] | None = None) -> Any:
 
 
 @pytest.mark.wide
-async def test_any_picture_becomes_a_square_one(made: Covers, tmp_path: Path) -> None:
+async def test_any_picture_becomes_a_square_cover(made: Covers, tmp_path: Path) -> None:
     for number, (name, size) in enumerate(
         (("a.jpg", "480x270"), ("b.png", "1080x1920"), ("c.webp", "3840x2160"), ("d.png", "16x4"))
     ):
@@ -71,7 +71,7 @@ async def test_any_picture_becomes_a_square_one(made: Covers, tmp_path: Path) ->
 
 
 @pytest.mark.wide
-async def test_each_is_made_once_and_the_last_ones_are_kept(made: Covers, tmp_path: Path) -> None:
+async def test_each_cover_is_made_once_and_the_last_ones_are_kept(made: Covers, tmp_path: Path) -> None:
     picture, asked = await drawn(tmp_path / "a.jpg", "480x270"), list[int]()
     first, *others = await asyncio.gather(*(made.cover("a", giving(picture, asked)) for _ in range(5)))
     assert first is not None
@@ -86,7 +86,7 @@ async def test_each_is_made_once_and_the_last_ones_are_kept(made: Covers, tmp_pa
 @pytest.mark.parametrize(
     "picture", [b"", b"\xff\xd8\xff nothing", b"<html>", b"#EXTM3U\nfile:///etc/passwd\n"]
 )
-async def test_what_is_no_picture_is_tried_once(made: Covers, picture: bytes) -> None:
+async def test_a_file_that_is_no_picture_is_tried_once(made: Covers, picture: bytes) -> None:
     asked = list[int]()
     for _ in range(2):
         assert await made.cover("bad", giving(picture, asked)) is None
@@ -113,7 +113,7 @@ async def test_a_few_bytes_with_far_too_many_pixels_are_no_picture(made: Covers)
     assert len(asked) == 1
 
 
-async def test_what_may_pass_is_tried_again(
+async def test_a_passing_fault_of_a_picture_is_tried_again(
     made: Covers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picture, asked = await drawn(tmp_path / "a.jpg", "480x270"), list[int]()

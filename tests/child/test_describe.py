@@ -56,7 +56,7 @@ def test_every_field_is_told_of_a_source_that_says_all_of_it() -> None:
 
 
 @given(st.fixed_dictionaries(dict.fromkeys(("description", "tags"), ANYTHING)))
-def test_whatever_it_says_about_a_film_the_model_takes_it(info: dict[str, Any]) -> None:
+def test_whatever_a_page_says_about_a_film_the_model_takes_it(info: dict[str, Any]) -> None:
     said = video_info.about(info)
     assert None not in said.values()
     About.model_validate_json(json.dumps(said), extra="forbid")

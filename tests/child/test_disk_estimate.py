@@ -118,7 +118,7 @@ def _fetched(sections: Any) -> dict[str, int]:
         [],
     ],
 )
-def test_of_a_size_that_nobody_knows_nothing_is_said(sections: Any) -> None:
+def test_a_film_of_unknown_size_has_no_estimate(sections: Any) -> None:
     assert estimate_bytes(FilmFacts(wished(outputs=["video"]), sections, 10)) is None
 
 
@@ -150,7 +150,7 @@ async def sponsors() -> AsyncIterator[str]:
 
 @pytest.mark.wide
 @pytest.mark.parametrize("step", REAL)
-async def test_a_job_writes_as_much_as_it_says(
+async def test_a_job_writes_no_more_than_it_has_estimated(
     step: str, shelf: Shelf, films: Path, tmp_path: Path, sponsors: str
 ) -> None:
     wishes = {"outputs": ["video"], "sponsorblock_api": sponsors, **REAL[step]}

@@ -105,7 +105,7 @@ def test_what_a_pattern_matches_has_what_it_is_said_to_have() -> None:
         (r".*", ()),
     ],
 )
-def test_what_each_match_of_a_pattern_has(pattern: str, texts: tuple[str, ...]) -> None:
+def test_each_match_of_a_pattern_has_what_is_derived_from_it(pattern: str, texts: tuple[str, ...]) -> None:
     re.compile(pattern)
     assert extractors.required_texts(pattern) == texts
 
@@ -114,7 +114,7 @@ def test_a_link_with_other_letters_is_asked_of_all() -> None:
     assert list(extractors.find_candidates("https://ſoundcloud.com/a")) == list(extractors.enabled())
 
 
-def test_few_are_asked() -> None:
+def test_a_link_is_tried_with_few_extractors() -> None:
     """Each extractor that is tried costs a child the pages of memory in which it lies."""
     assert len(list(extractors.find_candidates("http://films.test/1mb.mp4"))) < 150
     assert len(list(extractors.find_candidates(extractors.TYPICAL))) < 150

@@ -128,7 +128,7 @@ NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
         (NoSupportingHandlers([], [guard.AddressBlocked("10.0.0.1")]), Failure("blocked_address")),
     ],
 )
-def test_what_is_met_in_the_network_has_a_code(error: RequestError, expected: Failure) -> None:
+def test_an_error_of_the_network_has_a_code(error: RequestError, expected: Failure) -> None:
     """The code is the same for an extractor's error with a cause and for a downloader's error with a text
     only.
     """
@@ -170,7 +170,7 @@ def test_what_is_met_in_the_network_has_a_code(error: RequestError, expected: Fa
         (ValueError("ours"), Failure("internal")),
     ],
 )
-def test_what_else_goes_wrong_has_a_code(error: BaseException, expected: Failure) -> None:
+def test_an_error_outside_the_network_has_a_code(error: BaseException, expected: Failure) -> None:
     assert classify(error) == expected
 
 
@@ -191,7 +191,7 @@ def test_only_a_proxy_asks_for_a_log_in_at_the_proxy() -> None:
     assert classify(wrapped(refusal(403)), trail).code == "http_403"
 
 
-def test_of_what_was_met_the_last_with_these_words_counts() -> None:
+def test_the_last_error_with_the_words_of_a_failure_counts() -> None:
     trail = Trail()
     for error in (refusal(429, Retry_After="30"), refusal(404), refusal(429, Retry_After="5"), refusal(500)):
         trail.note(error)
@@ -227,7 +227,7 @@ def test_an_error_that_wraps_itself_is_no_trap() -> None:
 @pytest.mark.parametrize(
     "error", [UNKNOWN, wrapped(UNKNOWN), Trap()], ids=["unknown code", "wrapped", "trap"]
 )
-def test_what_nobody_foresaw_is_internal_and_noted_in_the_log(error: Exception, tmp_path: Path) -> None:
+def test_an_unforeseen_error_is_internal_and_noted_in_the_log(error: Exception, tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as file:
         told = job.broken_fields(error, Trail(), Log(file.fileno()))
     assert "found out" in told.pop("fault")["trace"]

@@ -133,7 +133,7 @@ MASTER, NOBODYS = "/hls/master/index.m3u8", "http://10.1.1.1/a.m3u8"
         f"/page?kind=og&src={quote(f'{MASTER}?best={refused(404)}')}",
     ],
 )
-async def test_where_a_stream_is_refused_the_next_best_is_taken(
+async def test_if_a_stream_is_refused_the_next_best_is_taken(
     jobs: Jobs, site: Site, tmp_path: Path, path: str
 ) -> None:
     outcome = await jobs.download(tmp_path / "t", site.url(path), outputs=["video"])
@@ -156,14 +156,14 @@ async def test_where_a_stream_is_refused_the_next_best_is_taken(
         ("/page?kind=og&src=/missing.m3u8", ("http_404", False, None)),
     ],
 )
-async def test_where_all_are_refused_the_reason_is_told(
+async def test_if_all_streams_are_refused_the_reason_is_reported(
     jobs: Jobs, site: Site, tmp_path: Path, path: str, expected: tuple[str, bool, float | None]
 ) -> None:
     assert broken(await jobs.download(tmp_path / "t", site.url(path))) == expected
 
 
 @pytest.mark.parametrize("name", ["picture-gone.mpd", "sound-gone.mpd", "master-sound-gone.m3u8"])
-async def test_a_film_is_not_left_without_picture_or_sound_because_that_is_refused(
+async def test_a_refused_picture_or_sound_is_not_left_out_of_the_film(
     jobs: Jobs, site: Site, tmp_path: Path, name: str
 ) -> None:
     outcome = await jobs.download(tmp_path / "t", site.url(f"/texts/{name}"))
@@ -179,7 +179,7 @@ async def test_an_exact_choice_has_no_alternative(jobs: Jobs, site: Site, tmp_pa
 @pytest.mark.parametrize(
     ("path", "fetched"), [("/1mb.mp4", "/1mb.mp4"), ("/hls/ranges/index.m3u8", "/hls/ts/0.ts")]
 )
-async def test_what_is_known_to_be_too_large_is_not_fetched(
+async def test_a_film_that_is_known_to_be_too_large_is_not_fetched(
     jobs: Jobs, site: Site, tmp_path: Path, path: str, fetched: str
 ) -> None:
     url = site.url(f"{path}?rate=20000")
@@ -211,7 +211,7 @@ async def test_a_stream_that_needs_another_program_is_said_so(jobs: Jobs, site: 
         ("http://nowhere.invalid/a.mp4", ("dns_error", False, None)),
     ],
 )
-async def test_an_address_has_a_code_too(
+async def test_a_blocked_address_has_a_code_too(
     jobs: Jobs, tmp_path: Path, url: str, expected: tuple[str, bool, float | None]
 ) -> None:
     assert broken(await jobs.download(tmp_path / "t", url)) == expected
@@ -306,7 +306,7 @@ async def test_a_killed_download_goes_on_and_ends_whole(
         assert first - {seen.path for seen in site.requests}  # some fragments were not fetched again
 
 
-async def test_a_finished_file_that_was_not_taken_is_not_fetched_again(
+async def test_a_finished_file_that_was_not_published_is_not_fetched_again(
     jobs: Jobs, site: Site, media: Path, tmp_path: Path
 ) -> None:
     await jobs.download(tmp_path / "t", site.url("/1mb.mp4"), outputs=["video"])
@@ -395,7 +395,7 @@ def _is_waited_for(lock: Path) -> bool:
     return any("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
 
 
-async def test_a_stop_ends_it_and_a_stall_is_silent(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+async def test_a_stop_ends_a_job_and_a_stalled_job_is_silent(jobs: Jobs, site: Site, tmp_path: Path) -> None:
     begun = jobs.begin(tmp_path / "t", site.url("/8mb.mp4?stall=3000000&after=1"), outputs=["video"])
     async with begun as job:
         hearing = asyncio.create_task(job.run())

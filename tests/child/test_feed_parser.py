@@ -43,7 +43,7 @@ def of(*items: tuple[str, str, str]) -> bytes:
 
 
 @pytest.mark.parametrize("guid", ["same", ""])
-def test_a_guid_of_several_entries_tells_none_of_them(guid: str) -> None:
+def test_a_guid_that_several_entries_share_identifies_none_of_them(guid: str) -> None:
     _, entries, *_ = parse_feed(
         of(("/1", guid, ""), ("/2", guid, ""), ("/3", "own", "")), "https://a.test/feed"
     )
@@ -165,7 +165,7 @@ def test_the_encoding_of_the_answer_counts_where_the_feed_names_none() -> None:
 
 
 @pytest.mark.parametrize("inner", ["<link>/a.mp4</link>", '<enclosure url="/get?id=1"/>'])
-def test_of_a_bare_file_its_feed_says_what_it_is(inner: str) -> None:
+def test_a_bare_file_gets_its_facts_from_its_feed(inner: str) -> None:
     day = "<pubDate>Tue, 06 Jan 2026 10:00:00 +0100</pubDate>"
     said = entry_of(RSS, f"<title>A film</title>{inner}{day}")["says"]
     assert said == {"title": "A film", "timestamp": 1767690000.0}

@@ -272,7 +272,9 @@ say(codes=codes)
 
 
 @pytest.mark.long
-async def test_an_old_ffmpeg_has_no_such_status_and_the_disk_is_looked_at(start: Any, tmp_path: Path) -> None:
+async def test_an_old_ffmpeg_has_no_status_for_a_full_disk_so_the_disk_is_checked(
+    start: Any, tmp_path: Path
+) -> None:
     """ffmpeg 6.0 and older releases end with the status 1, whatever went wrong."""
     body = (
         CONVERT

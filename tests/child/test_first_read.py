@@ -20,7 +20,7 @@ def numbers(lines: list[str]) -> list[int]:
     return [int(line.partition(".ts")[0].rpartition("/")[2]) for line in lines if line.startswith("http")]
 
 
-def test_it_begins_with_the_last_three_that_were_read_first() -> None:
+def test_the_playlist_begins_with_the_last_three_segments_of_the_first_reading() -> None:
     lines = shown([playlist(1, 5), playlist(3, 7)], playlist(5, 9))
     assert numbers(lines) == [3, 4, 5, 6, 7, 8, 9]
     assert "#EXT-X-MEDIA-SEQUENCE:3" in lines
@@ -28,19 +28,19 @@ def test_it_begins_with_the_last_three_that_were_read_first() -> None:
     assert lines[-1] != "#EXT-X-ENDLIST"
 
 
-def test_what_a_gap_follows_is_not_there() -> None:
+def test_segments_before_a_gap_are_left_out() -> None:
     assert numbers(shown([playlist(1, 3)], playlist(7, 9))) == [7, 8, 9]
 
 
-def test_what_begins_anew_is_taken_as_it_is() -> None:
+def test_a_playlist_that_begins_anew_is_passed_on_as_it_is() -> None:
     assert numbers(shown([playlist(90, 92)], playlist(0, 2))) == [0, 1, 2]
 
 
-def test_an_end_is_passed_on() -> None:
+def test_the_end_of_a_playlist_is_passed_on() -> None:
     assert shown([playlist(1, 3)], playlist(1, 4, end="#EXT-X-ENDLIST"))[-1] == "#EXT-X-ENDLIST"
 
 
-def test_it_keeps_no_more_than_some() -> None:
+def test_the_playlist_keeps_a_limited_number_of_segments() -> None:
     followed, last = FirstRead([playlist(1, 3)], lambda: playlist(last - 2, last)), 3
     for last in range(3, 100):  # noqa: B007 - `last` is read above
         text = followed.text()

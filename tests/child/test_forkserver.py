@@ -273,7 +273,7 @@ async def test_a_kill_right_after_the_start_is_not_lost(control: Control) -> Non
         assert (await control.event())["code"] == -signal.SIGKILL
 
 
-async def test_of_many_children_that_end_at_once_none_is_lost(control: Control) -> None:
+async def test_no_end_is_lost_when_many_children_end_at_once(control: Control) -> None:
     pids = {(await control.child(str(number), "wait"))[1] for number in range(60)}
     for child in control.children:
         await child.line()
@@ -284,7 +284,7 @@ async def test_of_many_children_that_end_at_once_none_is_lost(control: Control) 
     assert {event["id"] for event in ended} == {str(number) for number in range(60)}
 
 
-async def test_it_answers_while_children_run(control: Control) -> None:
+async def test_the_fork_server_answers_while_children_run(control: Control) -> None:
     await control.child("long", "wait")
     await control.child("short", "end")
     assert (await control.event())["id"] == "short"

@@ -17,7 +17,7 @@ PICTURES = 25  # frames in a segment; the film has four segments
 
 
 @pytest.mark.parametrize("path", ["/missing.m3u8", "/hls/ts/index.m3u8?status=403", "/1mb.mp4?status=404"])
-async def test_what_is_missing_or_refused_altogether_has_no_gaps(
+async def test_a_film_that_is_missing_or_refused_altogether_gets_no_hint_of_gaps(
     jobs: Jobs, site: Site, tmp_path: Path, path: str
 ) -> None:
     outcome = await jobs.download(tmp_path / "t", site.url(f"/page?kind=og&src={quote(path)}"))
@@ -60,7 +60,7 @@ async def test_picture_and_sound_keep_their_times_around_a_gap(
 
 
 @pytest.mark.wide
-async def test_what_was_left_out_is_said_although_the_child_was_killed_meanwhile(
+async def test_a_gap_is_reported_although_the_child_was_killed_meanwhile(
     jobs: Jobs, site: Site, tmp_path: Path
 ) -> None:
     url, wishes = site.url("/hls/ts/index.m3u8?missing=1&only=3&stall=1000"), VIDEO

@@ -365,7 +365,7 @@ async def test_a_redirect_of_a_proxied_source_is_judged_as_well(canary: Canary) 
 
 
 @pytest.mark.wide
-async def test_what_looks_like_a_browser_gets_to_no_private_address_in_any_spelling(canary: Canary) -> None:
+async def test_a_request_as_a_browser_gets_to_no_private_address_in_any_spelling(canary: Canary) -> None:
     hosts = [f"[{host}]" if ":" in host else host for host in LOOPBACK + PRIVATE if "%" not in host]
     told = await run(FETCH, [[f"http://{host}:{canary.port}/" for host in hosts], None, [], "browser"])
     assert canary.hits == []
@@ -374,7 +374,7 @@ async def test_what_looks_like_a_browser_gets_to_no_private_address_in_any_spell
 
 
 @pytest.mark.wide
-async def test_what_looks_like_a_browser_hears_of_no_way_from_the_environment(
+async def test_a_request_as_a_browser_uses_no_proxy_of_the_environment(
     canary: Canary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
@@ -387,7 +387,7 @@ async def test_what_looks_like_a_browser_hears_of_no_way_from_the_environment(
     assert canary.hits == []
 
 
-async def test_what_looks_like_a_browser_connects_to_what_was_judged() -> None:
+async def test_a_request_as_a_browser_connects_to_the_address_that_was_checked() -> None:
     async with canary_at("127.0.0.1") as inside, canary_at("127.0.0.2") as outside:
         outside.answer = (
             b"HTTP/1.1 302 Found\r\nLocation: http://rebinding.test:%d/\r\nContent-Length: 0\r\n"
@@ -399,7 +399,7 @@ async def test_what_looks_like_a_browser_connects_to_what_was_judged() -> None:
         assert told["refused"] == ["127.0.0.1"]
 
 
-async def test_what_looks_like_a_browser_can_connect_to_nothing_but_its_proxy(canary: Canary) -> None:
+async def test_a_request_as_a_browser_can_connect_only_to_its_proxy(canary: Canary) -> None:
     url = f"http://127.0.0.1:{canary.port}/"
     assert await run(STRAY, [url, False])
     assert canary.hits, "then nothing would be shown by its silence"
@@ -409,7 +409,7 @@ async def test_what_looks_like_a_browser_can_connect_to_nothing_but_its_proxy(ca
         assert canary.hits == []
 
 
-async def test_what_looks_like_a_browser_goes_through_the_operators_proxy(canary: Canary) -> None:
+async def test_a_request_as_a_browser_goes_through_the_operators_proxy(canary: Canary) -> None:
     canary.answer = b"HTTP/1.1 200 OK\r\n\r\n"
     private = ["127.0.0.1", "127.1", "2130706433", "localhost", "[::1]", "10.0.0.1"]
     urls = [f"{scheme}://public.invalid/" for scheme in ("http", "https")]
@@ -436,12 +436,12 @@ def _answers(*addresses: str) -> Any:
     ]
 
 
-def test_of_mixed_answers_the_public_ones_are_used() -> None:
+def test_only_the_public_addresses_of_a_mixed_answer_are_used() -> None:
     checked = guard._Guard(Allowed(), _answers("127.0.0.1", "1.1.1.1", "10.0.0.1"))
     assert [entry[4] for entry in checked.getaddrinfo("rebinding.example", 80)] == [("1.1.1.1", 80)]
 
 
-def test_what_was_refused_is_remembered_but_not_for_ever() -> None:
+def test_a_refused_address_is_remembered_but_not_for_ever() -> None:
     checked = guard._Guard(Allowed(), _answers("198.18.0.7"))
     for _ in range(100):
         with pytest.raises(guard.AddressBlocked, match=r"198\.18\.0\.7"):

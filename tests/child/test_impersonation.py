@@ -126,7 +126,7 @@ async def test_a_wall_that_only_a_browser_meets_leaves_a_bare_403_what_it_is(
     assert broken(outcome)[:2] == ("http_403", False)
 
 
-async def test_what_is_busy_for_another_reason_than_a_wall_is_not_asked_for_twice(
+async def test_a_busy_page_without_a_wall_is_not_requested_twice(
     trusting: Jobs, walled: Walled, media: Path, tmp_path: Path
 ) -> None:
     walled.headers, walled.wall, walled.status = {"Retry-After": "1"}, b"<title>Busy</title>", 503
@@ -189,7 +189,7 @@ async def test_a_handshake_that_is_cut_off_is_a_connection_that_failed(
 @pytest.mark.parametrize(
     ("host", "failure"), [("nowhere.invalid", "dns_error"), ("10.0.0.1", "blocked_address")]
 )
-async def test_what_is_wrong_with_a_host_is_told_as_ever(
+async def test_the_fault_of_a_host_is_reported_as_without_a_browser(
     walled: Walled, shelf: Shelf, tmp_path: Path, host: str, failure: str
 ) -> None:
     result = {"id": "a", "title": "a", "url": f"https://{host}/film.mp4", "ext": "mp4", "impersonate": True}
@@ -214,7 +214,7 @@ async def test_all_of_a_film_comes_however_slowly_it_is_read(walled: Walled) -> 
 
 
 @pytest.mark.long
-async def test_one_who_leaves_midway_lets_go_of_the_connection(walled: Walled) -> None:
+async def test_a_request_that_is_given_up_midway_closes_its_connection(walled: Walled) -> None:
     url = walled.put("/large", bytes(64 << 20), "video/mp4")
     begun = "answer = ask(); answer.read(10)\n"
     filled = "blocks = answer.fp._response.queue\nwhile not blocks.full(): time.sleep(0.01)\n"
@@ -223,7 +223,7 @@ async def test_one_who_leaves_midway_lets_go_of_the_connection(walled: Walled) -
 
 
 @pytest.mark.wide
-def test_what_a_source_says_of_other_ways_to_it_leads_nowhere(walled: Walled) -> None:
+def test_an_alternative_address_that_a_source_announces_is_not_used(walled: Walled) -> None:
     with socket.create_server(("127.0.0.1", 0)) as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
         datagrams.bind(stream.getsockname())
         port = stream.getsockname()[1]
@@ -235,7 +235,7 @@ def test_what_a_source_says_of_other_ways_to_it_leads_nowhere(walled: Walled) ->
 
 
 @pytest.mark.wide
-def test_a_child_loads_nothing_of_it_before_it_is_asked_for(walled: Walled) -> None:
+def test_a_child_loads_no_libcurl_before_it_is_needed(walled: Walled) -> None:
     url = walled.put("/page", b"", "text/html")
     assert _look(walled, url, "print(int('curl_cffi' in sys.modules))") == 0
 

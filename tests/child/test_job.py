@@ -148,7 +148,7 @@ async def test_a_wish_for_a_format_is_met(
     assert outcome.last["files"][kind]["codec"] == codec
 
 
-async def test_what_cannot_be_in_the_container_stays_as_it_is(
+async def test_a_stream_that_does_not_fit_the_container_stays_as_it_is(
     jobs: Jobs, site: Site, media: Path, tmp_path: Path
 ) -> None:
     url = site.url("/video.mp4")
@@ -168,7 +168,7 @@ async def test_what_cannot_be_in_the_container_stays_as_it_is(
         ("/video.mp4", ["video", "thumbnail"], {"video"}),
     ],
 )
-async def test_what_the_source_lacks_is_left_out_if_something_remains(
+async def test_an_output_that_the_source_lacks_is_left_out_if_another_remains(
     jobs: Jobs, site: Site, tmp_path: Path, path: str, wanted: list[str], files: set[str] | str
 ) -> None:
     outcome = await jobs.download(tmp_path / "t", site.url(path), outputs=wanted)
@@ -236,7 +236,7 @@ def hints(outcome: Outcome) -> set[str | None]:
 
 
 @pytest.mark.parametrize("first", ["/missing.mp4", "/garbage.mp4", "http://127.0.0.2:9/video.mp4"])
-async def test_if_the_first_cannot_be_had_the_next_is_taken(
+async def test_if_the_first_video_of_a_page_fails_the_next_is_taken(
     jobs: Jobs, site: Site, media: Path, tmp_path: Path, first: str
 ) -> None:
     url = site.url(f"/page/playlist?first={first}")
@@ -245,7 +245,9 @@ async def test_if_the_first_cannot_be_had_the_next_is_taken(
     assert hints(outcome) == {"first_of_several"}
 
 
-async def test_if_none_can_be_had_the_first_says_why(shelf: Shelf, site: Site, tmp_path: Path) -> None:
+async def test_if_all_videos_of_a_page_fail_the_first_one_gives_the_reason(
+    shelf: Shelf, site: Site, tmp_path: Path
+) -> None:
     links = [site.url("/page/blank"), site.url("/missing.mp4")]
     entries = [{"_type": "url", "url": link} for link in links]
     outcome = await told(

@@ -36,7 +36,7 @@ def feed(shelf: Shelf, *links: tuple[str, str]) -> str:
     return shelf.put("feed", text.encode(), "application/rss+xml")
 
 
-async def test_it_is_the_entry_with_its_title_and_at_its_place_that_is_taken_anew(
+async def test_an_expired_link_is_replaced_by_that_of_the_entry_with_its_title_and_place(
     jobs: Jobs, site: Site, shelf: Shelf, media: Path, tmp_path: Path
 ) -> None:
     listed = feed(
@@ -59,7 +59,7 @@ async def test_it_is_the_entry_with_its_title_and_at_its_place_that_is_taken_ane
         (None, 0),
     ],
 )
-async def test_what_cannot_be_told_for_sure_stays_refused(
+async def test_an_expired_link_without_a_certain_entry_stays_refused(
     jobs: Jobs, site: Site, shelf: Shelf, tmp_path: Path, title: str | None, asked: int
 ) -> None:
     link = site.url("/1mb.mp4?ticket=old")
@@ -122,7 +122,7 @@ async def test_what_only_extractors_understand_of_a_link_is_for_them_alone(
     assert "smuggle" not in outcome.log
 
 
-async def test_what_is_no_list_is_a_list_of_one(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+async def test_a_link_that_is_no_list_is_a_list_of_one(jobs: Jobs, site: Site, tmp_path: Path) -> None:
     url = site.url("/page?title=Alone")
     outcome = await jobs.expand(tmp_path / "1", url)
     [entry] = outcome.entries
@@ -164,7 +164,7 @@ async def test_entries_are_chosen_as_yt_dlp_does(
     assert [entry["index"] for entry in outcome.entries] == list(range(1, len(numbers) + 1))
 
 
-async def test_entries_that_are_not_there_are_said_so(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+async def test_entries_that_do_not_exist_are_named(jobs: Jobs, site: Site, tmp_path: Path) -> None:
     outcome = await jobs.expand(tmp_path / "1", site.url("/feed?count=2"), playlist_items="3-5")
     assert broken(outcome)[0] == "no_such_entry"
     empty = await jobs.expand(tmp_path / "2", site.url("/feed"), playlist_items="3-5")
@@ -172,7 +172,7 @@ async def test_entries_that_are_not_there_are_said_so(jobs: Jobs, site: Site, tm
     assert broken(await jobs.expand(tmp_path / "3", site.url("/feed")))[0] == "no_media"
 
 
-async def test_what_is_known_is_not_told_again(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+async def test_known_entries_are_not_reported_again(jobs: Jobs, site: Site, tmp_path: Path) -> None:
     outcome = await jobs.expand(tmp_path / "1", site.url("/feed?count=5"), known=3)
     assert [entry["index"] for entry in outcome.entries] == [4, 5]
     nothing_new = await jobs.expand(tmp_path / "2", site.url("/feed?count=5"), known=5)
@@ -190,21 +190,19 @@ async def test_an_endless_list_ends_and_its_log_says_why(
     assert "downloads.max_playlist is 7" in outcome.log
 
 
-async def test_as_many_as_are_allowed_is_all_of_it(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+async def test_a_list_of_the_largest_allowed_length_is_whole(jobs: Jobs, site: Site, tmp_path: Path) -> None:
     outcome = await jobs.expand(tmp_path / "1", site.url("/feed?count=3"), max_playlist=3)
     assert outcome.last == {"kind": "expanded", "truncated": False}
 
 
-async def test_what_is_found_is_told_before_the_source_is_asked_for_more(
-    tmp_path: Path, shelf: Shelf
-) -> None:
+async def test_found_entries_are_reported_before_more_are_requested(tmp_path: Path, shelf: Shelf) -> None:
     endless = playlist(film(1), film(2), endless=True)
     outcome = await told_list(tmp_path / "1", shelf, endless, max_playlist=5)
     bundles = [len(event["entries"]) for event in outcome.events if event["kind"] == "found"]
     assert bundles == [2, 2, 1]
 
 
-async def test_many_are_told_in_bundles(jobs: Jobs, site: Site, tmp_path: Path) -> None:
+async def test_many_entries_are_reported_in_bundles(jobs: Jobs, site: Site, tmp_path: Path) -> None:
     outcome = await jobs.expand(tmp_path / "1", site.url("/feed?count=250"))
     assert [len(event["entries"]) for event in outcome.events if event["kind"] == "found"] == [100, 100, 50]
 
@@ -225,7 +223,7 @@ async def test_what_only_an_extractor_understands_is_a_place_in_the_list(
     assert outcome.entries[1]["url"].endswith("/told/it")
 
 
-async def test_titles_are_harmless(tmp_path: Path, shelf: Shelf) -> None:
+async def test_the_titles_of_entries_are_harmless(tmp_path: Path, shelf: Shelf) -> None:
     odd = film(1) | {"title": "a\x00\u202eb\n c" + "x" * 600, "duration": -1, "uploader": 7}
     outcome = await told_list(tmp_path / "1", shelf, playlist(odd))
     [entry] = outcome.entries

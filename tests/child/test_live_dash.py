@@ -157,7 +157,7 @@ def test_what_came_all_at_once_is_listed_whole_and_what_was_is_dropped() -> None
     assert segments(playlist)[-1] == "60 a-v-1200"
 
 
-def test_it_ends_when_the_manifest_says_so() -> None:
+def test_the_playlist_ends_when_the_manifest_says_so() -> None:
     source = Source(timeline(0, 4))
     playlist = live(source).begin(0, goes_on=False)
     segments(playlist)
@@ -224,7 +224,7 @@ def test_a_manifest_that_cannot_be_read_for_once_is_taken_as_it_was() -> None:
         segments(playlist)
 
 
-def test_one_that_was_never_read_or_has_no_segment_is_an_error() -> None:
+def test_a_manifest_that_was_never_read_or_has_no_segment_is_an_error() -> None:
     early = manifest("dynamic", one_period("a", 0, "$Number$", "", 'duration="20"'))
     nothing = manifest("dynamic", one_period("a", 0, "$Time$", "<SegmentTimeline/>", ""))
     for text in (TransportError("reset"), manifest("dynamic"), nothing, early):
@@ -268,7 +268,7 @@ async def test_a_recording_of_live_dash_is_whole(jobs: Jobs, media: Path, tmp_pa
 @pytest.mark.long
 @pytest.mark.parametrize("ffmpeg", sorted({FFMPEG, BUNDLED}), ids=lambda path: Path(path).name)
 @pytest.mark.parametrize("kind", KINDS)
-async def test_so_are_all_of_each_kind_with_each_ffmpeg(
+async def test_every_recording_of_each_kind_is_whole_with_each_ffmpeg(
     media: Path, tmp_path: Path, kind: Kind, ffmpeg: str
 ) -> None:
     """Four recordings of each kind run at the same time; one of them lasts until the broadcast ends."""

@@ -212,7 +212,7 @@ OTHERS: dict[str, tuple[str, bytes]] = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-async def test_what_is_no_film_is_refused_at_once(
+async def test_a_file_that_is_no_film_is_refused_at_once(
     jobs: Jobs, shelf: Shelf, tmp_path: Path, what: str
 ) -> None:
     kind, content = OTHERS[what]
@@ -223,7 +223,9 @@ async def test_what_is_no_film_is_refused_at_once(
 
 
 @pytest.mark.parametrize("what", ["a word", "text", "JSON", "zip"])
-async def test_an_info_job_refuses_it_as_well(jobs: Jobs, shelf: Shelf, tmp_path: Path, what: str) -> None:
+async def test_an_info_job_refuses_a_file_that_is_no_film_as_well(
+    jobs: Jobs, shelf: Shelf, tmp_path: Path, what: str
+) -> None:
     kind, content = OTHERS[what]
     async with jobs.look(tmp_path / "t", shelf.put("a", content, kind)) as job:
         assert broken(await job.run()) == ("unsupported_url", False, None)
@@ -336,7 +338,7 @@ _SAYS_AAC, _SAYS_MP3 = b"\x40\x15\0\0\0", b"\x6b\x15\0\0\0"
 
 @pytest.mark.parametrize("filling", ["zeros", "noise"])
 @pytest.mark.parametrize("name", ["a.mp4", "a.ts"])
-async def test_what_cannot_be_decoded_at_all_is_no_success(
+async def test_a_film_that_cannot_be_decoded_at_all_is_no_success(
     jobs: Jobs, shelf: Shelf, media: Path, tmp_path: Path, filling: str, name: str
 ) -> None:
     film = bytearray(made(media / "silent.mp4", tmp_path / name, COPY))
@@ -370,7 +372,7 @@ def contents(film: bytearray, name: str) -> Iterator[tuple[int, int]]:
         b"\xff",
     ],
 )
-def test_what_only_begins_like_a_container_is_none(head: bytes) -> None:
+def test_a_file_that_only_begins_like_a_container_is_refused(head: bytes) -> None:
     assert sniff(head) is None
 
 

@@ -43,7 +43,7 @@ def test_a_fragmented_film_needs_no_ffmpeg_to_be_understood(
     assert (seen.width, seen.height, seen.tracks) == (expected.width, expected.height, expected.tracks)
 
 
-def test_what_is_not_there_does_not_count(media: Path, tmp_path: Path) -> None:
+def test_missing_fragments_do_not_count(media: Path, tmp_path: Path) -> None:
     path = tmp_path / "film"
     whole = stream(media, 0)
     path.write_bytes(whole[: whole.rindex(b"moof") - 4])

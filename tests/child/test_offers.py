@@ -89,7 +89,7 @@ async def test_places_are_right_where_entries_are_missing(shelf: Shelf, tmp_path
     ]
 
 
-async def test_one_that_is_not_to_be_understood_costs_no_other(shelf: Shelf, tmp_path: Path) -> None:
+async def test_an_entry_that_makes_no_sense_harms_no_other(shelf: Shelf, tmp_path: Path) -> None:
     odd: list[Any] = [
         {"_type": "url"},
         {"_type": "url", "url": 5, "title": []},

@@ -111,7 +111,7 @@ def test_the_choice_follows_the_wishes(
 
 
 @pytest.mark.parametrize("wishes", [{"format": "999"}, {"outputs": ["audio"]}])
-def test_what_is_not_there_cannot_be_chosen(wishes: dict[str, Any]) -> None:
+def test_a_format_that_is_not_there_cannot_be_chosen(wishes: dict[str, Any]) -> None:
     with pytest.raises((DownloadError, ExtractorError), match="format is not available"):
         chosen([picture("a", 720, "h264"), picture("b", 720, "h264")], **wishes)
 

@@ -138,7 +138,7 @@ def test_every_audio_format_that_can_be_asked_for_can_be_made(wanted: str) -> No
     assert ("-c:a " in made(result)) == (wanted != "best"), "how it is encoded: `_SOUND`, in the same module"
 
 
-def test_what_is_made_is_found_again_in_the_library() -> None:
+def test_every_type_of_media_file_can_be_verified_in_the_library() -> None:
     media = {ending for ending, kind in TYPES.items() if kind.startswith(("video/", "audio/"))}
     assert media - FILMS == set(), "`FILMS` in server/library/verification.py"
 
@@ -175,7 +175,7 @@ def test_sound_comes_from_its_own_stream_even_if_the_picture_has_some() -> None:
         ([SOUND], ["video"], "no_video"),
     ],
 )
-def test_what_is_missing_is_left_out_unless_nothing_remains(
+def test_a_missing_output_is_left_out_unless_nothing_remains(
     given: list[Part], outputs: list[str], expected: set[str] | str
 ) -> None:
     if isinstance(expected, str):

@@ -37,7 +37,7 @@ def test_a_segment_that_never_was_is_left_out_and_the_next_keeps_its_number() ->
     assert clean_playlist(WITH_A_GAP) == WITHOUT
 
 
-def test_everything_else_is_left_as_it_is() -> None:
+def test_all_other_lines_of_a_playlist_are_left_as_they_are() -> None:
     assert clean_playlist(WITHOUT) == WITHOUT
     assert clean_playlist(b"\xef\xbb\xbf" + WITHOUT) == WITHOUT
 
@@ -50,7 +50,7 @@ def test_a_list_of_segments_gets_the_target_duration_that_it_lacks() -> None:
     assert b"#EXT-X-TARGETDURATION:1\n" in clean_playlist(ended)
 
 
-def test_a_list_of_files_or_of_lists_gets_none() -> None:
+def test_a_list_of_files_or_of_lists_gets_no_target_duration() -> None:
     for page in (
         b"#EXTM3U\n#EXTINF:123,An artist - A title\nhttp://a.test/a.mp3\n",
         b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nb.m3u8\n",

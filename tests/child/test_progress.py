@@ -108,7 +108,7 @@ def test_weights_come_from_sizes_else_from_bit_rates_else_are_equal() -> None:
     assert [stream.weight for stream in progress_of_streams([{}, {}], None)] == [1, 1]
 
 
-def test_at_most_four_a_second_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_most_four_reports_a_second_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, heard = Clock(monkeypatch), Heard()
     reporter, meter = Reporter(heard), Meter([StreamProgress()])
     reporter.send("download_started")

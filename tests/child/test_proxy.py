@@ -201,7 +201,7 @@ async def test_plain_http_is_asked_of_the_operators_proxy_by_its_whole_url_and_w
 
 
 @pytest.mark.parametrize("login", ["", "Y2xpcHdpcmU6", "ü"])
-async def test_nobody_else_on_the_machine_may_use_it(host: Host, login: str) -> None:
+async def test_no_other_program_on_the_machine_may_use_the_proxy(host: Host, login: str) -> None:
     port, heard = host
     async with running("127.0.0.1") as proxy:
         for line in (f"GET http://127.0.0.1:{port}/", f"CONNECT 127.0.0.1:{port}"):
@@ -212,7 +212,7 @@ async def test_nobody_else_on_the_machine_may_use_it(host: Host, login: str) -> 
 
 
 @pytest.mark.parametrize("port", ["", ":80"])
-async def test_pages_of_its_own_are_for_ffmpeg_alone(port: str) -> None:
+async def test_the_proxys_own_pages_are_for_ffmpeg_alone(port: str) -> None:
     async with running("127.0.0.1") as proxy:
         page = f"GET http://{OWN_HOST}{port}/"
         answer = await proxy.ask(f"{page}a.m3u8")
@@ -226,7 +226,7 @@ async def test_pages_of_its_own_are_for_ffmpeg_alone(port: str) -> None:
 @pytest.mark.parametrize(
     "name", ["127.0.0.2", "0x7f.2", "2130706434", "[::1]", "[::ffff:127.0.0.2]", "10.0.0.1"]
 )
-async def test_it_leads_nobody_to_an_address_that_is_not_public(host: Host, name: str) -> None:
+async def test_the_proxy_leads_to_no_address_that_is_not_public(host: Host, name: str) -> None:
     port, heard = host
     async with running("127.0.0.1") as proxy:
         for line in (f"GET http://{name}:{port}/", f"CONNECT {name}:{port}"):
@@ -249,7 +249,7 @@ async def test_it_leads_nobody_to_an_address_that_is_not_public(host: Host, name
         ("BREW http://127.0.0.1/", 501),
     ],
 )
-async def test_what_it_does_not_do_has_a_status(line: str, status: int) -> None:
+async def test_a_request_that_the_proxy_does_not_serve_has_a_status(line: str, status: int) -> None:
     async with running("127.0.0.1") as proxy:
         assert (await proxy.ask(line)).startswith(f"HTTP/1.1 {status} ".encode())
 
@@ -261,7 +261,7 @@ async def test_what_it_does_not_do_has_a_status(line: str, status: int) -> None:
         (".x.invalid", ["x.invalid", "a.x.invalid", "a.b.x.invalid"], ["evilx.invalid"]),
     ],
 )
-async def test_it_leads_to_no_host_that_ffmpeg_would_send_cookies_of_another(
+async def test_the_proxy_leads_to_no_host_to_which_ffmpeg_would_send_cookies_of_another(
     told: str, hosts: list[str], others: list[str]
 ) -> None:
     async with running(told=(told,)) as proxy:
@@ -273,7 +273,7 @@ async def test_it_leads_to_no_host_that_ffmpeg_would_send_cookies_of_another(
 
 
 @pytest.mark.long
-async def test_the_proxy_of_the_operator_is_between_it_and_the_world(host: Host) -> None:
+async def test_the_proxy_connects_through_the_proxy_of_the_operator(host: Host) -> None:
     port, heard = host
     async with running("127.0.0.1") as operators, running(upstream=operators.url) as proxy:
         # Media.test cannot be resolved.

@@ -103,7 +103,7 @@ async def test_a_broadcast_that_stops_without_an_end_is_recorded_once_and_ends_b
 
 
 @pytest.mark.long
-async def test_nobody_is_believed_of_a_broadcast_that_has_fallen_silent(
+async def test_a_broadcast_that_has_fallen_silent_ends_whatever_its_extractor_says(
     impatient: Jobs, shelf: Shelf, site: Site, tmp_path: Path
 ) -> None:
     """The extractor of the broadcast says at each question that it is live."""

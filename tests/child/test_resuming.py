@@ -170,7 +170,7 @@ def _noted_size(note: Path) -> int:
         ("/film.mp4", {}),
     ],
 )
-async def test_what_is_the_same_is_gone_on_with(
+async def test_a_download_of_an_unchanged_source_goes_on(
     jobs: Jobs, film: bytes, tmp_path: Path, path: str, marks: dict[str, str]
 ) -> None:
     async with opened(Shelf(film, **marks)) as shelf:  # type: ignore[arg-type]
@@ -568,7 +568,7 @@ async def test_a_busy_source_does_not_cost_what_is_there(jobs: Jobs, film: bytes
         assert _partial(tmp_path / "t") == left
 
 
-async def test_all_of_it_that_lacks_only_its_name_is_not_fetched_again(
+async def test_a_whole_file_that_lacks_only_its_name_is_not_fetched_again(
     jobs: Jobs, film: bytes, tmp_path: Path
 ) -> None:
     async with opened(Shelf(film, etag='"a"')) as shelf:

@@ -34,7 +34,7 @@ SRT = f"1\n00:00:01,000 --> 00:00:03,000\n{FIRST}\n\n2\n00:00:04,000 --> 00:00:0
         ([], []),
     ],
 )
-def test_what_is_left_is_shown_when_it_is_spoken(
+def test_the_remaining_subtitles_are_shown_when_they_are_spoken(
     spans: list[Span], expected: list[tuple[float, float, str]]
 ) -> None:
     blocks = [

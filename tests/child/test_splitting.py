@@ -171,7 +171,7 @@ def test_a_full_disk_is_no_fault_of_a_chapter(tmp_path: Path) -> None:
         splitting.split(tmp_path / "video.mp4", [ChapterSpan(0, 1)], (), None, ffmpeg, print)
 
 
-def test_there_is_an_end_to_files(tmp_path: Path) -> None:
+def test_the_number_of_chapter_files_is_limited(tmp_path: Path) -> None:
     said: list[str] = []
     many = [ChapterSpan(at, at + 1) for at in range(splitting.MAX_CHAPTERS + 1)]
     made = splitting.split(tmp_path / "video.mp4", many, (), None, lambda _: None, said.append)

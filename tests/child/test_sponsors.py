@@ -248,7 +248,9 @@ async def test_without_an_answer_the_film_comes_whole_and_the_log_says_so(
 
 
 @pytest.mark.long
-async def test_nobody_there_is_no_answer(shelf: Shelf, films: Path, tmp_path: Path) -> None:
+async def test_a_sponsorblock_that_is_away_counts_as_no_answer(
+    shelf: Shelf, films: Path, tmp_path: Path
+) -> None:
     outcome = await freed(tmp_path / "t", shelf, films, "http://127.0.0.1:9")
     assert sha256(outcome.file("video")) == sha256(films / "film.mp4")
     assert "sponsorblock does not answer" in outcome.log
@@ -270,13 +272,13 @@ async def test_of_a_film_that_is_all_sponsor_nothing_is_cut(
     assert "nothing would be left" in outcome.log
 
 
-async def test_of_other_sites_it_knows_nothing(shelf: Shelf, films: Path, tmp_path: Path) -> None:
+async def test_sponsorblock_is_not_asked_about_other_sites(shelf: Shelf, films: Path, tmp_path: Path) -> None:
     outcome = await freed(tmp_path / "t", shelf, films, shelf.url("")[:-1], {"extractor_key": "Vimeo"})
     assert outcome.last["kind"] == "produced"
     assert not [name for name in shelf.asked if name.startswith("api/")]
 
 
-async def test_its_address_may_be_private_for_that_one_question(
+async def test_the_address_of_sponsorblock_may_be_private_for_its_question_only(
     shelf: Shelf, films: Path, tmp_path: Path
 ) -> None:
     async with service(giving(segment(0, 10)), "127.0.0.2") as api:

@@ -71,22 +71,20 @@ def came_through(site: Site, path: str) -> bool:
     return bool(seen) and all("squid" in request.headers.get("Via", "") for request in seen)
 
 
-async def test_a_download_goes_through_it(jobs: Jobs, site: Site, squid: str, tmp_path: Path) -> None:
+async def test_a_download_goes_through_squid(jobs: Jobs, site: Site, squid: str, tmp_path: Path) -> None:
     outcome = await jobs.download(tmp_path / "t", site.url("/video.mp4"), proxy=squid)
     assert outcome.file("video").stat().st_size > 100_000
     assert came_through(site, "/video.mp4")
 
 
-async def test_what_ffmpeg_records_goes_through_it(
-    jobs: Jobs, site: Site, squid: str, tmp_path: Path
-) -> None:
+async def test_a_recording_goes_through_squid(jobs: Jobs, site: Site, squid: str, tmp_path: Path) -> None:
     url = site.url("/hls/broadcast/index.m3u8?end=5")
     outcome = await jobs.download(tmp_path / "t", url, proxy=squid, live="record", outputs=["video"])
     assert (await look_into(outcome.file("video"))).duration == pytest.approx(5, abs=1)
     assert came_through(site, "/hls/long/")
 
 
-async def test_a_clip_that_ffmpeg_reads_goes_through_it(
+async def test_a_clip_that_ffmpeg_reads_goes_through_squid(
     jobs: Jobs, site: Site, squid: str, tmp_path: Path
 ) -> None:
     clip = {"start": 1, "end": 2, "exact": True}
@@ -95,7 +93,7 @@ async def test_a_clip_that_ffmpeg_reads_goes_through_it(
     assert came_through(site, "/video.mp4")
 
 
-async def test_what_is_asked_for_as_a_browser_does_goes_through_it(
+async def test_a_request_as_a_browser_goes_through_squid(
     site: Site, shelf: Shelf, squid: str, media: Path, tmp_path: Path
 ) -> None:
     film: dict[str, Any] = {

@@ -223,7 +223,7 @@ def test_each_format_becomes_the_wanted_one(text: str, wanted: str, tmp_path: Pa
         "ffconcat version 1.0\nfile it\n",
     ],
 )
-def test_what_shows_nothing_is_no_subtitles(text: str, tmp_path: Path) -> None:
+def test_subtitles_that_show_nothing_are_left_out(text: str, tmp_path: Path) -> None:
     (tmp_path / "subtitles").mkdir()
     (tmp_path / "it").write_text(text)
     with pytest.raises(JobFailed, match="conversion_failed"):
@@ -279,7 +279,7 @@ async def test_subtitles_alone_need_no_film(shelf: Shelf, media: Path, tmp_path:
         (ALL, ["nl", "gone", "empty", "chat"], {"video"}),
     ],
 )
-async def test_that_there_are_none_is_an_error_where_they_are_all_that_is_wanted(
+async def test_missing_subtitles_are_an_error_if_only_subtitles_are_wanted(
     outputs: list[str],
     languages: list[str],
     expected: str | set[str],
@@ -425,7 +425,9 @@ async def test_a_huge_file_is_too_large_if_nothing_else_was_asked_for(
 
 
 @pytest.mark.long
-async def test_a_source_that_lies_about_them_does_no_harm(shelf: Shelf, media: Path, tmp_path: Path) -> None:
+async def test_a_source_that_lies_about_subtitles_does_no_harm(
+    shelf: Shelf, media: Path, tmp_path: Path
+) -> None:
     tracks: dict[str, Any] = {
         "none": [{"ext": "srt"}],
         "number": [{"ext": "srt", "data": 7}],
@@ -472,7 +474,7 @@ async def test_hundreds_of_languages_are_files_and_some_of_them_in_the_film(
 
 
 @pytest.mark.long
-async def test_what_an_attempt_has_fetched_the_next_does_not(
+async def test_subtitles_of_an_earlier_attempt_are_not_fetched_again(
     shelf: Shelf, media: Path, tmp_path: Path
 ) -> None:
     tracks = {"en": track(shelf, "en.srt"), "gone": [{"ext": "srt", "url": shelf.url("gone.srt")}]}
@@ -486,7 +488,7 @@ async def test_what_an_attempt_has_fetched_the_next_does_not(
 
 
 @pytest.mark.long
-async def test_a_container_without_a_place_for_them_is_left_as_it_is(
+async def test_a_container_without_room_for_subtitles_is_left_as_it_is(
     shelf: Shelf, media: Path, tmp_path: Path
 ) -> None:
     flv = made(media / "video.mp4", tmp_path / "film.flv", COPY)

@@ -101,7 +101,7 @@ async def test_chapters_are_told_at_their_times_in_the_files(
         ("audio.m4a", {"audio_format": "best"}),
     ],
 )
-async def test_each_container_says_it_in_its_own_way(
+async def test_each_container_has_the_tags_in_its_own_form(
     name: str, wishes: dict[str, Any], shelf: Shelf, media: Path, tmp_path: Path
 ) -> None:
     kind = next(iter(wishes)).partition("_")[0]
@@ -127,7 +127,7 @@ async def test_each_container_says_it_in_its_own_way(
         ("audio.mp3", {"TIT2": [TITLE], "TPE1": [ARTIST], "TDRC": ["2024-01-31"]}),
     ],
 )
-async def test_another_reader_than_ffmpeg_finds_it_too(
+async def test_another_reader_than_ffmpeg_finds_the_tags_too(
     name: str, expected: dict[str, list[str]], shelf: Shelf, media: Path, tmp_path: Path
 ) -> None:
     wishes: dict[str, Any] = {"outputs": ["audio"], "audio_format": name[6:], "embed_metadata": True}
@@ -244,7 +244,7 @@ def test_chapters_are_in_order_without_overlaps_and_within_the_film(
 
 
 @pytest.mark.wide
-def test_there_is_an_end_to_chapters() -> None:
+def test_the_number_of_chapters_is_limited() -> None:
     many = [{"start_time": at, "title": "x" * 1000} for at in range(5000)]
     found = trim_chapters(chapters_of({"chapters": many}), None)
     assert len(found) == 1000

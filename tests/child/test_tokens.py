@@ -127,7 +127,7 @@ async def test_a_child_has_its_plugin_told_where_the_provider_is(
 
 
 @pytest.mark.wide
-async def test_without_one_no_plugin_is_loaded(provider: Provider, tmp_path: Path) -> None:
+async def test_without_a_provider_no_plugin_is_loaded(provider: Provider, tmp_path: Path) -> None:
     token, _, loaded, _ = await child(tmp_path / "t", provider.address())
     assert (token, loaded, provider.asked) == (None, [], [])
 

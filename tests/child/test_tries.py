@@ -45,7 +45,7 @@ def test_a_stream_is_tried_twice_more_before_its_first_byte_and_ten_times_after_
     assert patience.left(TimeoutError(), MAX_RETRIES) == 10
 
 
-def test_one_that_is_silent_before_its_first_byte_is_not_tried_again_and_again(
+def test_a_stream_that_was_silent_for_long_before_its_first_byte_is_not_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Clock(monkeypatch)

@@ -66,7 +66,7 @@ def test_nothing_is_kept_where_there_is_no_folder_for_it(
     assert [*tmp_path.iterdir()] == [blocked], "the data directory is the server's to make"
 
 
-def test_none_is_not_kept(folder: Path) -> None:
+def test_the_value_none_is_not_cached(folder: Path) -> None:
     assert made(None) == (None, True)
     assert made("a") == ("a", True)
 

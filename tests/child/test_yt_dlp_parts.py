@@ -103,7 +103,7 @@ def test_the_table_has_nothing_that_is_not_used() -> None:
     assert unused == set()
 
 
-def test_what_is_not_loaded_is_judged_by_how_it_is_written(
+def test_parts_that_are_not_loaded_are_checked_by_their_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = "networking._curlcffi:CurlCFFIRH"
@@ -121,7 +121,7 @@ def test_what_is_not_loaded_is_judged_by_how_it_is_written(
         (OTHER_DOWNLOAD, "HttpFD.real_download", "/8mb.mp4", "stall=3000000&times=1&after=1"),
     ],
 )
-async def test_what_is_gone_or_takes_something_else_is_left_to_yt_dlp_and_downloads_begin_anew(
+async def test_if_a_borrowed_part_is_gone_or_changed_yt_dlp_does_its_work_and_downloads_begin_anew(
     spoil: Spoil, lines: str, named: str, path: str, stall: str, site: Site, tmp_path: Path
 ) -> None:
     spoil(lines)
@@ -145,7 +145,7 @@ async def test_what_is_gone_or_takes_something_else_is_left_to_yt_dlp_and_downlo
 
 
 @pytest.mark.wide
-async def test_without_what_no_job_can_do_without_nothing_is_begun(
+async def test_without_a_part_that_every_job_needs_no_job_begins(
     spoil: Spoil, site: Site, tmp_path: Path
 ) -> None:
     spoil(NO_POPEN)

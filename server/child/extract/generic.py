@@ -2,7 +2,7 @@
 
 yt-dlp takes anything that is not HTML for a film: plain text, a PDF, a picture. Here a file has to look like
 a film, or at least like nothing else. Tests that need this: the corpus (`no film`, where yt-dlp leaves a
-file), and for several variants of a playlist `test_where_a_stream_is_refused_the_next_best_is_taken`.
+file), and for several variants of a playlist `test_if_a_stream_is_refused_the_next_best_is_taken`.
 
 The reason that a page without a film gives (log in, prove your age, you are a robot, the film is gone) is
 used only for a hint: such pages have the status 200, as pages with a film do.

@@ -15,7 +15,7 @@ would leave out every fragment that fails, also where the connection breaks or a
 
 Tests that need this: for the notes `test_a_killed_download_goes_on_and_ends_whole` and the kills at
 random, for their totals `test_fragments_of_another_playlist_are_not_kept`, for the size that is known before
-`test_what_is_known_to_be_too_large_is_not_fetched`, for gaps `tests/child/test_gaps.py`.
+`test_a_film_that_is_known_to_be_too_large_is_not_fetched`, for gaps `tests/child/test_gaps.py`.
 """
 
 import json
