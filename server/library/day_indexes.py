@@ -43,7 +43,7 @@ async def index_of_day(tables: Statements, one: FileSet, series: str, day: str, 
         taken.add(index)
         try:
             published_at = json.loads(about).get("published_at")
-        except (ValueError, AttributeError):  # it is damaged
+        except (ValueError, AttributeError):  # the row is damaged
             continue
         other = _Published.of(published_at, number if holder == one.holder else None)
         if other.is_before(mine):

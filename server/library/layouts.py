@@ -85,5 +85,5 @@ def template_of(library: Library) -> str:
 
 
 def has_nfo(library: Library) -> bool:
-    """Whether there are to be descriptions for media servers."""
+    """Return whether NFO files are made for media servers."""
     return rules_of(library.form).has_nfo if library.nfo is None else library.nfo

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from server.library.library_schemas import LibraryOutcome
 
 PAGE = 200  # sets, or files, read at once
-MOST_NAMES = 50  # as many names as the placer tries
+MOST_NAMES = 50  # as many names as the placer tries for one set
 
 
 @dataclass
@@ -179,7 +179,8 @@ class LibraryActions:
             newest = await self._rows.newest_of(show) or one
             plan.channels[show] = newest.about.get("channel")
             source = None
-            if newest.holder and newest.about.get("source"):  # a feed, whose own name may be newer
+            # The source is a feed, whose own name may be newer than the film's.
+            if newest.holder and newest.about.get("source"):
                 source = await self._placements.source_of(newest.holder, newest.key)
             if source and source[1]:
                 plan.channels[show] = source[1]

@@ -29,7 +29,7 @@ def library_of(settings: LibrarySettings) -> PlacedFiles | None:
     """The library's folder; None if there is no library."""
     if settings.path is None:
         return None
-    # Imported here, as a server without a library needs neither.
+    # Imported here: a server without a library needs neither module.
     from server.library.library_folder import METHODS, LibraryFolder
     from server.library.placing import PlacedFiles
 
@@ -45,7 +45,7 @@ async def library_check(library: PlacedFiles, store: PlacementRows | None) -> Ch
     if trouble := await library.trouble():
         return Check("library", False, _OF_TROUBLE[trouble], needed=False)
     waiting: dict[Reason, int] = {}
-    with suppress(StoreUnavailable):  # the database has a check of its own
+    with suppress(StoreUnavailable):  # a database that does not answer is reported by its own check
         waiting = await store.waiting_for() if store else {}
     for reason, said in _OF_REASON.items():
         if count := waiting.get(reason):

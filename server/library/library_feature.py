@@ -27,7 +27,7 @@ _WAITING = Family(
     lambda scrape: [
         ((reason,), scrape.seen[f"library {reason}"])
         for reason in ("none", *REASONS)
-        if f"library {reason}" in scrape.seen  # where there is a library
+        if f"library {reason}" in scrape.seen  # only a server with a library has this metric
     ],
     ("reason",),
 )
@@ -51,7 +51,7 @@ async def _open(kernel: Kernel) -> AsyncIterator[Added]:
 
     placing = None
     if library and kernel.runs_tasks:
-        from server.library.placer import Placer  # of no use without a library
+        from server.library.placer import Placer  # only a server with a library imports this
 
         placer = Placer(store, kernel.tasks, kernel.files, library, kernel.clock, zone)
         placing = placer.run(alone=kernel.is_alone)

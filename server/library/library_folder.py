@@ -57,7 +57,7 @@ class LibraryFolder:
     folder_mode: int = 0o755
 
     def trouble(self) -> Trouble | None:
-        """Return what keeps the library from being filled; None if nothing does."""
+        """Return the reason for which the library cannot be filled; None if it can."""
         try:
             with self.opened() as root:
                 os.stat(MARKER, dir_fd=root.fd, follow_symlinks=False)
@@ -68,7 +68,7 @@ class LibraryFolder:
         return None if os.access(self.path, os.W_OK | os.X_OK) else "read_only"
 
     def mark(self) -> None:
-        """Make it a library. Raises `OSError`."""
+        """Mark the folder as a library. Raises `OSError`."""
         with self.opened() as root:
             flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(MARKER, flags, 0o644, dir_fd=root.fd)
@@ -81,7 +81,8 @@ class LibraryFolder:
 
     @contextmanager
     def opened(self) -> Iterator["Root"]:
-        """The folder: what is done through it stays on its file system, whatever is mounted meanwhile.
+        """Open the folder and return it. Everything done through it stays on its file system, even if another
+        one is mounted over it meanwhile.
 
         Raises `OSError` if it is not there.
         """
@@ -164,7 +165,7 @@ class Root:
         return inner
 
     def is_there(self, path: str, size: int, sha256: str, stopped: Callable[[], bool] = _never) -> bool:
-        """Say whether the path has a file with this content."""
+        """Return whether there is a file with this content at the path."""
         folder, _, name = path.rpartition("/")
         try:
             with self.inside(folder) as directory:
@@ -184,7 +185,7 @@ class Root:
             os.close(fd)
 
     def exists(self, path: str) -> bool:
-        """Say whether anything has this name."""
+        """Return whether a file, folder or link has this name."""
         folder, _, name = path.rpartition("/")
         try:
             with self.inside(folder) as directory:
@@ -194,7 +195,7 @@ class Root:
         return True
 
     def delete(self, path: str, size: int, sha256: str, stopped: Callable[[], bool] = _never) -> None:
-        """Delete the file if it has this content, and folders that are empty then."""
+        """Delete the file if it has this content, and then the folders that are empty."""
         if self.is_there(path, size, sha256, stopped):
             folder, _, name = path.rpartition("/")
             with self.inside(folder) as directory:
@@ -204,7 +205,7 @@ class Root:
         self.tidy(path.rpartition("/")[0])
 
     def tidy(self, folder: str) -> None:
-        """Delete a folder if it is empty, and then those above it."""
+        """Delete a folder if it is empty, then each folder above it that is empty."""
         while folder:
             above, _, name = folder.rpartition("/")
             try:
@@ -215,7 +216,9 @@ class Root:
             folder = above
 
     def move(self, before: str, after: str, size: int, stopped: Callable[[], bool] = _never) -> bool:
-        """Give a file another name; False if it has neither. Raises `PathTaken` if there is another file."""
+        """Rename a file. Return False if there is no file under either name. Raises `PathTaken` if another
+        file has the new name.
+        """
         folder, _, name = before.rpartition("/")
         to_folder, _, to_name = after.rpartition("/")
         there, new = self._seen(before), self._seen(after)
@@ -242,7 +245,9 @@ class Root:
         return True
 
     def is_one(self, path: str, other: str) -> bool:
-        """Whether two paths name one file: on some file systems, paths that differ only in case do."""
+        """Return whether two paths name the same file: on some file systems the case of letters does not
+        count.
+        """
         seen, others = self._seen(path), self._seen(other)
         if seen is None or others is None or (seen.st_dev, seen.st_ino) != (others.st_dev, others.st_ino):
             return False
@@ -259,7 +264,9 @@ class Root:
             return None
 
     def _other_name(self, folder: str, name: str, to_folder: str, to_name: str) -> bool:
-        """Whether both are names in the folders: where case is folded, two names are one."""
+        """Return whether the folders list both names; if only case differs and case is folded, they list
+        one.
+        """
         with self.inside(folder) as source, self.inside(to_folder) as target:
             if name == to_name and os.path.samestat(os.fstat(source), os.fstat(target)):
                 return False
@@ -297,7 +304,7 @@ class Root:
 
 
 class UnfinishedFile:
-    """A file that is being built. Fill it by one of `clone`, `link`, `copy` and `write`, then `put` it."""
+    """A file that is being built. Fill it by `clone`, `link`, `copy` or `write`, then `put` it."""
 
     def __init__(self, directory: int, name: str, part: str, folder: LibraryFolder) -> None:
         self._directory = directory
@@ -329,7 +336,7 @@ class UnfinishedFile:
         self._fd = -1
 
     def clone(self, source: int) -> bool:
-        """Share the blocks of `source`, if the file system can; a change of one does not change the other."""
+        """Make a reflink of `source`, if the file system can: both share blocks until one of them changes."""
         try:
             fcntl.ioctl(self._fd, _FICLONE, source)
         except OSError as exc:
@@ -340,7 +347,7 @@ class UnfinishedFile:
         return True
 
     def link(self, source: int) -> bool:
-        """Become a hard link to `source`, if it is on the same file system."""
+        """Make this file a hard link to `source`, if both are on the same file system."""
         os.unlink(self._part, dir_fd=self._directory)
         try:
             os.link(f"/proc/self/fd/{source}", self._part, dst_dir_fd=self._directory)
@@ -395,7 +402,7 @@ class UnfinishedFile:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a name is UTF-8, as all names are that this server gives."""
+    """Return whether a name is UTF-8, as all names are that this server gives."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -404,7 +411,7 @@ def _is_text(name: str) -> bool:
 
 
 def _rename_new(before: str, after: str, source: int, target: int) -> None:
-    """Rename a file, unless there is anything of the new name: then raise `PathTaken`."""
+    """Rename a file. Raises `PathTaken` if anything has the new name."""
     try:
         os.link(before, after, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
     except FileExistsError:
@@ -456,7 +463,7 @@ def _go_on(stopped: Callable[[], bool]) -> None:
 
 
 def _permit(fd: int, mode: int) -> None:
-    """Set the permissions, where the file system has any."""
+    """Set the permissions, if the file system has permissions."""
     try:
         os.fchmod(fd, mode)
     except OSError as exc:

@@ -41,7 +41,7 @@ _TIMES = re.compile(r"(?<=[0-9])[xX](?=[0-9])")
 # Kodi ignores each path that contains one of these.
 _SAMPLE = re.compile(r"((?:^|[!-._ ])sample)(?:[-._ ]|$)", re.IGNORECASE)
 _PASSED_OVER = re.compile(r"-(?=trailer)|@(?=eadir)|\.(?=ds_store|appledouble|ite$)", re.IGNORECASE)
-# Names of two people that would give the same folder; see `_distinct`.
+# Matches the name of a person whose folder could be the same as another person's; see `_distinct`.
 _DEVICE_OF_PERSON = re.compile(r"^((?:con|prn|aux|nul|(?:com|lpt)[0-9])_+)(\..*)?$")
 _SAMPLE_OF_PERSON = re.compile(r"((?:^|[-._])sample)(?=[._]|-(?![a-z0-9]))")
 _DOTS_AT_ENDS = re.compile(r"^\.+|\.+$")
@@ -102,7 +102,7 @@ class Film:
 
     @property
     def label(self) -> str:
-        """The text in the brackets: the id, or a hash where no id fits into a name."""
+        """Return the text in the brackets of a name: the id, or a hash if the id does not fit into a name."""
         known = "" if self.key.startswith("url ") else self.id or ""
         is_name = known == trim_ends(clean(known)) and 0 < len(known.encode(errors="replace")) <= LONGEST_ID
         is_read_well = known == _seen(known) and not _MISREAD.search(known)
@@ -222,7 +222,7 @@ def place_of(library: Library, film: Film, show: str | None = None) -> Place:
 
 
 def has_own_folder(wanted: Library) -> bool:
-    """Whether the first folder is that of a show, so that it stays when the show is called otherwise."""
+    """Return whether the first folder is that of a show, and so stays when the show gets another name."""
     first, *others = template_of(wanted).split("/")
     fields = {*re.findall(r"\{([a-z_]+)\}", first)}
     return bool(others) and fields <= _OF_A_SHOW and bool(fields & {"channel", "channel_id"})
@@ -267,7 +267,7 @@ def pictures_of(place: Place) -> tuple[Role, ...]:
 
 
 def roles_of(library: Library, place: Place) -> tuple[Role, ...]:
-    """The files beside a film, except subtitles, if all of them are known."""
+    """Return the roles of the files beside a film, without subtitles, if all its facts are known."""
     pictures = pictures_of(place) if library.with_artwork else ()
     texts: tuple[Role, ...] = ("nfo",) if has_nfo(library) else ()
     is_of_show = bool(texts) and rules_of(library.form).has_episodes and has_own_folder(library)
@@ -316,7 +316,7 @@ def _first(*texts: str | None) -> str:
 
 
 def _seen(name: str) -> str:
-    """Return `name`, changed where Kodi would ignore a file with such a name."""
+    """Return `name`, changed if Kodi would ignore a file of that name."""
     return _PASSED_OVER.sub("·", _SAMPLE.sub("\\1·", name))
 
 

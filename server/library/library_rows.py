@@ -64,7 +64,9 @@ class LibraryRows:
         self._transactions = transactions
 
     async def wanted_of(self, subscription_id: str) -> Library | None:
-        """Return where the subscription wants its files now; None if nowhere, or if it cannot be read."""
+        """Return where in the library the subscription wants its files now; None if nowhere, or if its row
+        cannot be read.
+        """
 
         async def work(tables: Statements) -> list[Row]:
             sql = "SELECT wanted FROM subscriptions WHERE subscription_id = ?"
@@ -79,7 +81,7 @@ class LibraryRows:
         return None
 
     async def page(self, after: str, limit: int) -> list[tuple[FileSet, list[PlacedFile]]]:
-        """Sets that are placed, with their files, in the order of their ids, behind the id `after`."""
+        """Return placed sets with their files, in the order of their ids, those behind the id `after`."""
 
         async def work(tables: Statements) -> list[tuple[FileSet, list[PlacedFile]]]:
             rows = await tables.fetch(_PLACED_PAGE, (after, limit))
@@ -101,7 +103,7 @@ class LibraryRows:
         return await self._transactions.read(work)
 
     async def moves(self) -> bool:
-        """Say whether any set is to be renamed or described anew, and nothing keeps it waiting."""
+        """Return whether any set is to be renamed or described anew, and waits for nothing else."""
 
         async def work(tables: Statements) -> bool:
             sql = """
@@ -123,7 +125,7 @@ class LibraryRows:
         return dict(await self._transactions.read(work))
 
     async def is_owners_folder(self, folder: str) -> bool:
-        """Say whether this folder of a show was named by hand."""
+        """Return whether the owner of the library has named this folder of a show."""
 
         async def work(tables: Statements) -> list[Row]:
             sql = "SELECT 1 FROM placed WHERE folded = ? AND kind = ?"
@@ -152,7 +154,7 @@ class LibraryRows:
             series = folded(now_in)
             sql = "SELECT 1 FROM file_sets WHERE series = ? AND show <> ? LIMIT 1"
             if await tables.fetch(sql, (series, show)):
-                return  # it is another show's, with numbers of its own
+                return  # the folder is another show's, whose films have numbers of their own
             sql = "UPDATE file_sets SET folder = ?, series = ? WHERE show = ? AND folder = ?"
             await tables.run(sql, (now_in, series, show, folder))
             for file in await files_of_set(tables, of_folder(folder)):
@@ -167,7 +169,7 @@ class LibraryRows:
         await self._transactions.write(work)
 
     async def set_missing(self, files: Sequence[PlacedFile], *, missing: bool) -> None:
-        """Note files that are missing, or there again, and update the statuses of their tasks."""
+        """Store which files are missing, or there again, and update the statuses of their tasks."""
 
         async def work(tables: Tables) -> None:
             before, after = ("placed", "missing") if missing else ("missing", "placed")
@@ -219,7 +221,7 @@ class LibraryRows:
         return [PlacedFile(*row) for row in await self._transactions.read(work)]
 
     async def found_at(self, file: PlacedFile, path: str) -> bool:
-        """Note another path of a file; False if the path belongs to another file by now."""
+        """Store another path of a file. Return False if the path belongs to another file by now."""
 
         async def work(tables: Tables) -> bool:
             await tables.alone()
@@ -246,7 +248,7 @@ class LibraryRows:
                     break
                 extractor = rows[0][0].partition(" ")[0]
                 found.append(extractor)
-                last = extractor + "!"  # which follows the space
+                last = extractor + "!"  # `!` follows the space, so no key of this extractor comes behind
             return found
 
         return await self._transactions.read(work)

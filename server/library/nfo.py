@@ -54,13 +54,14 @@ def _described(root: Element, film: Film, zone: tzinfo) -> bytes:
         _add(root, "tag", tag)
     if film.added_at:
         _add(root, "dateadded", film.added_at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S"))
-    kind, _, known_as = film.key.partition(" ")  # so that a backup that is older than the library finds it
+    # So that a restored database that is older than the library finds the film.
+    kind, _, known_as = film.key.partition(" ")
     _identify(root, *(("link", film.url) if kind == "url" else (kind, known_as)))
     return _written(root)
 
 
 def _add(parent: Element, name: str, value: str | int | None) -> None:
-    """Add a child with `value`, unless nothing is left of that after cleaning."""
+    """Add an XML element with `value`, unless nothing is left of `value` after cleaning."""
     text = xml_text(str("" if value is None else value)).strip()
     if text:
         SubElement(parent, name).text = text
@@ -73,7 +74,7 @@ def _identify(root: Element, kind: str | None, value: str | None) -> None:
 
 
 def _written(root: Element) -> bytes:
-    """UTF-8 without a byte order mark."""
+    """Return the document as UTF-8 without a byte order mark."""
     indent(root)
     written: bytes = tostring(root, encoding="utf-8", xml_declaration=True)
     return written + b"\n"

@@ -88,7 +88,9 @@ class PieceBuilder:
         return [piece for piece in pieces if first[folded(piece.file.path)] is piece]
 
     async def pieces_without_task(self, file_set: FileSet, place: Place) -> list[Piece]:
-        """Return the files that are made anew for a set that lies in the library already."""
+        """Return the NFO files and pictures that are made anew for a set which lies in the library
+        already.
+        """
         show = await self._show_artwork(file_set, place)
         texts = self._nfo_files(file_set, place, show) if has_nfo(file_set.wanted) else []
         return texts + self._show_pictures(file_set, place, show)

@@ -10,8 +10,8 @@ from server.library.placements import REASONS, FileSet, PlacedFile, Reason, SetS
 from server.storage.statements import Row, Statements
 
 log = logging.getLogger(__name__)
-# The signal that a placement, or the check of a subscription, is due earlier than before. Nodes of earlier
-# releases know it by this name.
+# The signal that a placement or a subscription's check is due earlier. Nodes of earlier releases know it by
+# this name.
 DUE_SOONER = "looks"
 
 
@@ -28,7 +28,7 @@ class SetRow(NamedTuple):
     about: str
     show: str | None
     folder: str | None
-    series: str | None  # the folder, folded
+    series: str | None  # the folder's path, folded
     day: str | None
     day_index: int | None
     shares: str | None

@@ -18,9 +18,10 @@ from server.library.placements import NOBODY, OTHER_TASKS, FileSet, set_asked_fo
 from server.storage.statements import Dialect, Ended, Statements, StoreHooks, Tables, fetch_in, insert
 from server.storage.task_rows import read_status, readable
 
-MOST_WAITING = 1000  # earlier tasks of a set that is not placed yet, whose statuses all get its paths
+# The most earlier tasks that a set keeps until it is placed; then the statuses of all get its paths.
+MOST_WAITING = 1000
 _NEW = f"INSERT INTO file_sets ({SET_COLUMNS}) VALUES {{rows}} ON CONFLICT (set_id) DO NOTHING"  # noqa: S608
-# Locks the row until the end of the transaction: what another one, of any node, writes is not lost.
+# Locks the row until the end of the transaction, so that no change of another transaction or node is lost.
 _ASKED_FOR = "UPDATE file_sets SET try_no = try_no + 1 WHERE set_id = ? RETURNING task_id, about"
 _WAITS = """
     UPDATE file_sets SET task_id = ?, wanted = ?, about = ?, state = 'waiting', reason = NULL,
@@ -44,7 +45,7 @@ async def to_be_placed(tables: Statements, sets: Iterable[FileSet]) -> None:
     """Have these sets placed, also those that are placed already. Tasks that had them before get their paths,
     too.
     """
-    # Always in the same order, since the rows are locked.
+    # Always in the same order: transactions that lock the same rows in another order would block each other.
     for one in sorted(sets, key=lambda one: one.set_id):
         await insert(tables, _NEW, [set_row(one)])
         [(task_id, about)] = await tables.fetch(_ASKED_FOR, (one.set_id,))
@@ -100,7 +101,7 @@ HOOKS = StoreHooks(place_ended, _unplaced)
 
 
 async def leave_items(tables: Statements, subscription_id: str, keys: Iterable[str]) -> None:
-    """Have all files deleted that were placed for these items."""
+    """Request the deletion of all files that were placed for these items."""
     chosen = list(dict.fromkeys(keys))
     for start in range(0, len(chosen), 200):
         some = chosen[start : start + 200]
@@ -109,7 +110,7 @@ async def leave_items(tables: Statements, subscription_id: str, keys: Iterable[s
 
 
 async def leave_all(tables: Statements, subscription_id: str) -> None:
-    """Have all files deleted that were placed for a subscription."""
+    """Request the deletion of all files that were placed for a subscription."""
     await tables.run(f"{LEAVE} WHERE holder = ?", (subscription_id,))
 
 
@@ -135,10 +136,10 @@ async def with_films(tables: Statements, keys: Iterable[str]) -> set[str]:
 
 
 def _with_other(about: str, task_id: str) -> str:
-    """Return `about` with one more earlier task."""
+    """Return `about` with the id of one more earlier task."""
     try:
         known = dict(json.loads(about))
         known[OTHER_TASKS] = [*known.get(OTHER_TASKS, ()), task_id][-MOST_WAITING:]
-    except (ValueError, TypeError):  # it is damaged
+    except (ValueError, TypeError):  # the row is damaged
         return about
     return json.dumps(known, ensure_ascii=False)

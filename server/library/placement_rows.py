@@ -50,9 +50,9 @@ from server.storage.statements import Row, Statements, Tables, Transactions, fet
 
 LATEST = 86_400.0  # seconds: what is due later was put off by a clock that was ahead
 MOST_LEASE = 3600.0  # seconds: a lease that ends later was taken by a clock that was ahead
-MOST_OTHERS = 20  # earlier tasks of a placed set whose statuses get its later paths
+MOST_OTHERS = 20  # the most earlier tasks of a placed set whose statuses get its later paths
 MOST_EXPLAINED = 200  # sets at once
-MOST_INHERITED = 50  # sets of one claim whose files go to another
+MOST_INHERITED = 50  # the most sets of one claim whose files another set takes over
 MOST_PATHS = 50  # of a status
 FILMS = ("video", "audio")
 MARK = ".clipwire-library"  # a path that no file of a set has
@@ -64,17 +64,18 @@ _DUE = f"""
 # A set that is requested anew keeps its lease: its holder may be about to delete or move a file, and ends the
 # lease when that is over.
 _LEASE = "UPDATE file_sets SET lease_until = ?, try_no = try_no + 1 WHERE set_id = ?"
-_UNREADABLE = "UPDATE file_sets SET not_before = ? WHERE set_id = ?"  # it is asked for again then
-# As for `_DUE`, what a clock that was ahead has put off is due.
+_UNREADABLE = "UPDATE file_sets SET not_before = ? WHERE set_id = ?"  # an unreadable set is tried again then
+# As for `_DUE`: a set that a clock which was ahead has put off is due.
 _SOONEST = """
     SELECT min(CASE WHEN lease_until > not_before AND lease_until <= :latest_lease THEN lease_until
         WHEN not_before > :latest THEN 0 ELSE not_before END) FROM file_sets WHERE state <> 'placed'"""
-# Locks the row as well, so that only the holder of the lease writes next.
+# Locks the row as well, so that only the holder of the lease can write it afterwards.
 _OURS = "UPDATE file_sets SET try_no = try_no WHERE set_id = ? AND try_no = ? RETURNING 1"
 _FOLDER = "SELECT folder FROM file_sets WHERE show = ? AND set_id <> ? ORDER BY set_id LIMIT 1"
 _SHARE_INSTEAD = "UPDATE file_sets SET shares = ? WHERE shares = ?"
 _SHARE = "UPDATE file_sets SET shares = ? WHERE set_id = ?"
-# Two sets that leave at once do not wait for each other; files that another set shares stay with that one.
+# Two sets that leave at the same time do not wait for each other; a file that another set shares stays with
+# that set.
 _OTHERS = """
     SELECT 1 FROM file_sets AS other WHERE series = ? AND set_id <> ? AND (state <> 'leaving' OR EXISTS (
         SELECT 1 FROM file_sets AS heir WHERE heir.shares = other.set_id AND heir.state <> 'leaving'))
@@ -108,7 +109,7 @@ _EXPLAIN = "UPDATE file_sets SET reason = ? WHERE set_id = ? AND try_no = ? AND 
 _WAITING_FOR = """
     SELECT reason, count(*) FROM file_sets WHERE state <> 'placed' AND reason IS NOT NULL GROUP BY reason"""
 _OF_SETS = "SELECT kind, path FROM placed WHERE state = 'placed' AND set_id IN ({keys})"
-# Of those that share a show all have films in its folder; most shows are of one source.
+# All sources that share a show have films in its folder; most shows have one source.
 _SOURCES_OF_SHOW = """
     SELECT subscription_id, source_key, findings FROM subscriptions WHERE subscription_id = ?
         OR subscription_id IN (SELECT holder FROM file_sets WHERE show = ?) ORDER BY number LIMIT 20"""
@@ -124,7 +125,7 @@ class PlacementRows:
         self._transactions = transactions
 
     def listen(self, called: Callable[[], None]) -> None:
-        """Call `called` when a set may have become due."""
+        """Call `called` whenever a set may be due."""
         self._transactions.signals.listen(DUE_SOONER, called)
 
     async def was_filled(self) -> bool:
@@ -139,7 +140,7 @@ class PlacementRows:
         return await self._transactions.read(work)
 
     async def note_marked(self) -> None:
-        """The folder was marked as the library. Stored as a placed file that belongs to no set."""
+        """Store that the folder was marked as the library, as a placed file that belongs to no set."""
 
         async def work(tables: Tables) -> None:
             await insert(tables, RESERVE_FILES, [(MARK, MARK, "", "mark", 0, "", "mark")])
@@ -147,8 +148,8 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def source_of(self, subscription_id: str, key: str) -> tuple[str, str | None, str | None] | None:
-        """The key of a subscription's source, what that is called, and when the item with the `key` was
-        published; None if there is none any more.
+        """Return the key of a subscription's source, the source's title, and when the item with the `key` was
+        published; None if the subscription is gone.
         """
         sql = """
             SELECT source_key, findings, published_at FROM subscriptions s
@@ -181,7 +182,7 @@ class PlacementRows:
         return next((base64.b64decode(body) for (body,) in await self._transactions.read(work)), None)
 
     async def of_whole_folder(self, folder: str) -> list[PlacedFile]:
-        """Return the files that all sets of a folder share."""
+        """Return the files that all sets of the folder share."""
         return await self._transactions.read(lambda tables: files_of_set(tables, of_folder(folder)))
 
     async def due_in(self, now: float) -> float | None:
@@ -195,7 +196,7 @@ class PlacementRows:
         return None if at is None else at - now
 
     async def claim(self, most: int, lease: float, now: float) -> list[Claimed]:
-        """Up to `most` sets that are due, for `lease` seconds."""
+        """Claim up to `most` sets that are due, for `lease` seconds, and return them."""
 
         async def work(tables: Tables) -> list[Claimed]:
             await tables.alone()
@@ -212,7 +213,7 @@ class PlacementRows:
                 if not (found := await lock_set(tables, row[0])):
                     await tables.run(_UNREADABLE, (now + MOST_LEASE, row[0]))
                     continue
-                [one] = found  # the one before may have left it its files
+                [one] = found  # the set before may have handed its files over to this one
                 if one.state == "leaving" and await _inherited(tables, one):
                     continue
                 await tables.run(_LEASE, (now + lease, one.set_id))
@@ -331,7 +332,7 @@ class PlacementRows:
     async def settle(
         self, file_set: FileSet, files: Sequence[PlacedFile], gone: Sequence[str], now: float
     ) -> bool:
-        """The set is placed: its files are `files`; what was at the paths `gone` was deleted."""
+        """Store that the set is placed with `files`, and that the files at the paths `gone` were deleted."""
 
         async def work(tables: Tables) -> bool:
             await tables.alone()
@@ -351,7 +352,7 @@ class PlacementRows:
     async def put_off(
         self, file_set: FileSet, reason: Reason | None, not_before: float, blocked_by: str = ""
     ) -> None:
-        """Note that the set could not be placed for now."""
+        """Store that the set could not be placed for now, and when it is tried again."""
 
         async def work(tables: Tables) -> None:
             if await _is_ours(tables, file_set):
@@ -384,7 +385,7 @@ class PlacementRows:
         return list(readable_sets(await self._transactions.read(work)))
 
     async def explain(self, sets: Sequence[FileSet], reason: Reason) -> None:
-        """Note `reason` for sets that are not being worked on."""
+        """Store `reason` for sets that no server is working on."""
 
         async def work(tables: Tables) -> None:
             for one in sets:
@@ -393,7 +394,7 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def waiting_for(self) -> dict[Reason, int]:
-        """How many sets wait for which reason."""
+        """Return how many sets wait, by reason."""
 
         async def work(tables: Statements) -> list[Row]:
             return await tables.fetch(_WAITING_FOR)
@@ -406,7 +407,7 @@ class PlacementRows:
         return found
 
     async def waiting_by_reason(self) -> dict[Reason | None, int]:
-        """How many sets are still to be placed, by what they wait for."""
+        """Return how many sets are still to be placed, by the reason for which they wait."""
         sql = "SELECT reason, count(*) FROM file_sets WHERE state = 'waiting' GROUP BY reason"
 
         async def work(tables: Statements) -> list[Row]:
@@ -458,7 +459,7 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def mark_placed(self, file_set: FileSet) -> None:
-        """Note that the task's status says that the set is placed."""
+        """Store that the task's status says that the set is placed."""
 
         async def work(tables: Tables) -> None:
             if not await _is_ours(tables, file_set):
@@ -492,7 +493,7 @@ class PlacementRows:
         return await self._transactions.read(work)
 
     async def drop(self, file_set: FileSet, folder: Sequence[PlacedFile]) -> None:
-        """Forget the set, whose files were deleted, and those of its folder."""
+        """Delete the row of the set, whose files were deleted, and those of its folder's files."""
 
         async def work(tables: Tables) -> None:
             await tables.alone()
@@ -505,7 +506,7 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def leave_task(self, task_id: str) -> None:
-        """Have all deleted that a task has placed; its items become `expired`."""
+        """Request the deletion of all files that a task has placed; its items become `expired`."""
 
         async def work(tables: Tables) -> None:
             tables.wake(DUE_SOONER)
@@ -519,7 +520,7 @@ class PlacementRows:
         await self._transactions.write(work)
 
     async def at(self, paths: Sequence[str]) -> dict[str, PlacedFile]:
-        """Return the files that should be at these paths, by folded path."""
+        """Return the files that are recorded at these folded paths."""
 
         async def work(tables: Statements) -> list[Row]:
             return await fetch_in(tables, FILES_AT, [folded(path) for path in paths])
@@ -527,7 +528,7 @@ class PlacementRows:
         return {folded(row[0]): PlacedFile(*row) for row in await self._transactions.read(work)}
 
     async def items_in_library(self, subscription_id: str, keys: Sequence[str]) -> dict[str, InLibrary]:
-        """What the library has of those items that have something there, or wait for that."""
+        """Return what the library has of those items that have something there, or wait to be placed."""
 
         async def work(tables: Statements) -> list[Row]:
             return await fetch_in(tables, _OF_ITEMS, keys, subscription_id)
@@ -604,7 +605,7 @@ async def _is_ours(tables: Statements, file_set: FileSet) -> bool:
 
 
 async def _inherited(tables: Statements, leaving: FileSet) -> bool:
-    """Whether the set is gone without its files: they are another's, or another shares them."""
+    """If another set has or shares the files, delete the set without them. Return whether it was deleted."""
     heirs = await tables.fetch("SELECT set_id FROM file_sets WHERE shares = ?", (leaving.set_id,))
     if leaving.shares is None and not heirs:
         return False

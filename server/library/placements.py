@@ -109,7 +109,7 @@ def set_asked_for(request: ProcessRequest, status: TaskStatus, wanted: Library) 
     """
     key = key_of_status(status)
     place = to_json(wanted.model_dump(mode="json", exclude_defaults=True)).decode()
-    mine = [status.owner] if status.owner else []  # what two people want is not one set
+    mine = [status.owner] if status.owner else []  # two people have two sets
     set_id = _digest(NOBODY, key, request.manner(), place, *mine)
     return FileSet(set_id, NOBODY, key, status.task_id, wanted)
 
@@ -124,7 +124,7 @@ def folded(path: str) -> str:
 
 
 def is_same_place(one: FileSet, other: FileSet) -> bool:
-    """Whether both are of one task, and for one place."""
+    """Return whether both sets are of one task, and for one place."""
     what = (one.task_id, one.key, one.wanted.form, one.wanted.folder, one.wanted.name)
     return what == (other.task_id, other.key, other.wanted.form, other.wanted.folder, other.wanted.name)
 
@@ -141,7 +141,7 @@ def film_of(one: FileSet, zone: tzinfo) -> Film:
 
 
 def show_of(wanted: Library, film: Film, place: Place) -> str:
-    """Names the show whose folder the film lies in."""
+    """Return the key of the show in whose folder the film lies."""
     if has_own_folder(wanted):
         first = template_of(wanted).partition("/")[0]
         return to_json([wanted.folder, first, film.show]).decode()
@@ -154,7 +154,7 @@ def place_of_set(one: FileSet, zone: tzinfo) -> Place:
 
 
 def path_of(file: PlacedFile, place: Place) -> str:
-    """The path that a file of a set has at `place`."""
+    """Return the path that a file of the set has if the set is at `place`."""
     name = file.path.rpartition("/")[2]
     ending = name.rpartition(".")[2]
     if file.kind.startswith("subtitle."):
@@ -170,7 +170,7 @@ def folders_above(path: str) -> list[str]:
 
 
 def of_folder(folder: str) -> str:
-    """The `set_id` of files for all sets of a folder."""
+    """Return the `set_id` of files that all sets of a folder share."""
     return f"folder {folded(folder)}"
 
 
@@ -245,7 +245,7 @@ class LibraryAway(Exception):
 
 
 class Stopped(Exception):
-    """The caller has given up, or may not change the library any more."""
+    """The caller waits no longer, or its server may not change the library any more."""
 
 
 Source = bytes | BinaryIO | Stream

@@ -84,7 +84,7 @@ class Placer:
         self._waiting = frozenset[str]()  # unplaced sets at the last check, while the folder was away
 
     async def run(self, *, alone: bool) -> None:
-        """Place until cancelled; `alone`: no other server does."""
+        """Place files until cancelled. `alone`: no other server does."""
         self._store.listen(self._placings.called.set)
         self._is_alone = alone
         if alone:
@@ -98,7 +98,7 @@ class Placer:
         return self._clock.now().timestamp()
 
     async def _begin(self) -> float:
-        """Begin what is due; return the seconds until something may be."""
+        """Begin to process sets that are due; return the seconds until another set may be due."""
         wait = await self._store.due_in(self._now)
         if wait is None or wait > 0:
             return LOOK_EVERY if wait is None else wait
@@ -116,7 +116,7 @@ class Placer:
         return LOOK_EVERY if wait is None else max(wait, SOON)
 
     async def is_there(self) -> bool:
-        """Say whether the folder is there; mark a folder that never was a library as one."""
+        """Return whether the folder is there; mark a folder that never was a library as one."""
         trouble = await self._library.trouble()
         if trouble == "unmarked" and not await self._store.was_filled():
             with suppress(OSError, LibraryAway):
@@ -213,13 +213,13 @@ class Placer:
     async def _put_off(
         self, file_set: FileSet, reason: Reason | None, delay: float, blocked_by: str = ""
     ) -> None:
-        """Retry later, and record the reason once in the statuses of the set's tasks."""
+        """Retry the set later, and record the reason once in the statuses of the set's tasks."""
         await self._store.put_off(file_set, reason, self._now + delay, blocked_by)
         if file_set.state == "waiting" and (file_set.reason, file_set.blocked_by) != (reason, blocked_by):
             await self._tell_tasks(file_set)
 
     def _delay(self, file_set: FileSet) -> float:
-        """Return the seconds until the next try, which double with each."""
+        """Return the seconds until the next try of a set. They double with each try."""
         return min(AGAIN * 2.0 ** min(file_set.tries, 10), LATEST_AGAIN)
 
     async def _place_files(self, claimed: Claimed, library: PlacedFiles) -> None:
@@ -356,7 +356,7 @@ class Placer:
             source_key, source_title, published_at = source
             facts["playlist"] = source_title
             facts["published_at"] = info.published_at or published_at
-            # A plain file, as podcasts have, tells neither channel nor day.
+            # An extractor finds neither channel nor day in the link of a plain file, as podcasts have them.
             if file_set.key.startswith("url "):
                 facts["published_at"] = published_at or info.published_at
                 channel = source_title or facts["channel"]
@@ -420,7 +420,7 @@ class Placer:
             return False
         try:
             status = await self._tasks.status(task_id)
-        except (TaskNotFound, ValueError):  # deleted; or its row is damaged
+        except (TaskNotFound, ValueError):  # the task was deleted, or its row is damaged
             return False
         has_chapters = any(kind.startswith("chapter.") for kind in status.files)
         has_unplaced_picture = "thumbnail" in status.files and not file_set.wanted.with_artwork
@@ -434,7 +434,7 @@ class Placer:
         for task_id in (*file_set.about.get(OTHER_TASKS, ()), file_set.task_id):
             by_task[task_id] = of_task = await self._store.of_task(task_id, file_set.set_id)
             library = of_task.library
-            with suppress(TaskNotFound, ValueError):  # deleted; or its row is damaged
+            with suppress(TaskNotFound, ValueError):  # the task was deleted, or its row is damaged
                 await self._tasks.tell_of_library(task_id, library)
                 if of_task.is_untold:
                     waits = library is not None and library.state == "waiting"

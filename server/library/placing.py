@@ -32,7 +32,7 @@ AT_ONCE = 500  # files of a walk
 
 
 class Damaged(OSError):
-    """The copied bytes differ from the published file."""
+    """The bytes of the copy differ from the published file."""
 
 
 class PlacedFiles:
@@ -66,12 +66,12 @@ class PlacedFiles:
     async def put(
         self, file: PlacedFile, source: Source, base: str, tag: int, before: PlacedFile | None
     ) -> None:
-        """Have the whole file at its path, which nobody sees before. One that is there with its content is
-        the file; `before`, with another content, is replaced. Raises `PathTaken` if there is another one.
+        """Put the file at its path, where it appears whole or not at all. A file with the same content stays;
+        `before`, a file with another content, is replaced. Raises `PathTaken` if there is any other file.
         """
 
         def look(root: Root, stopped: Check) -> bool | None:
-            """None: there is no file; True: there is `before`; False: it is the file."""
+            """Return None if there is no file, True if it is `before`, False if it is the file to be put."""
             if not root.exists(file.path):
                 return None
             if root.is_there(file.path, file.size, file.sha256, stopped):
@@ -172,25 +172,27 @@ class PlacedFiles:
         return await self._in_folder(lambda root, _: root.is_one(path, other))
 
     async def is_one_of(self, path: str, files: Iterable[PlacedFile]) -> bool:
-        """Whether one of `files` has this path, or another case of it where that is the same file."""
+        """Return whether one of `files` has this path, or, where case is folded, the same path in another
+        case.
+        """
         name = next((file.path for file in files if folded(file.path) == folded(path)), None)
         return name is not None and (name == path or await self.is_one(path, name))
 
     async def any_at(self, paths: Sequence[str]) -> bool:
-        """Whether anything has one of these paths."""
+        """Return whether a file or folder is at one of these paths."""
         return await self._in_folder(lambda root, _: any(root.exists(path) for path in paths))
 
     async def count_at(self, paths: Sequence[str]) -> int:
-        """At how many of these paths there is anything."""
+        """Return at how many of these paths there is a file or folder."""
         return await self._in_folder(lambda root, _: sum(root.exists(path) for path in paths))
 
     async def move(self, file: PlacedFile, path: str) -> Moved:
-        """Give the file another path; `missing`: it is at neither. Raises `PathTaken`."""
+        """Rename the file. `missing`: it is at neither path. Raises `PathTaken`."""
         moved = await self._in_folder(lambda root, stopped: root.move(file.path, path, file.size, stopped))
         return "moved" if moved else "missing"
 
     async def read(self, path: str, most: int) -> bytes:
-        """The first bytes of a file; empty if it is none."""
+        """Return the first bytes of a file; empty if there is no file."""
         return await self._in_folder(lambda root, _: root.read(path, most))
 
     async def all_files(self) -> AsyncGenerator[list[tuple[str, int]], None]:
@@ -229,7 +231,9 @@ class PlacedFiles:
                 batches.get_nowait()
 
     async def _in_folder(self, work: Callable[[Root, Check], T], held: int = -1) -> T:
-        """`held`: a descriptor that is closed afterwards, when no thread reads it any more."""
+        """Open the folder in a thread. `held`: a descriptor that is closed once no thread reads from it any
+        more.
+        """
 
         def within(given_up: Check) -> T:
             holds = self._holds
@@ -290,7 +294,7 @@ async def _in_thread(work: Callable[[Check], T]) -> T:
             result = work(stop.is_set)
         except BaseException as exc:
             error = exc
-        with suppress(RuntimeError):  # the loop is closed
+        with suppress(RuntimeError):  # the event loop is closed
             loop.call_soon_threadsafe(tell, result, error)
 
     threading.Thread(target=run, name="library", daemon=True).start()

@@ -78,7 +78,7 @@ class SetRenaming:
 
     @property
     def first_place(self) -> Place:
-        """The place that the set is to have; of one that keeps its names, where its films are."""
+        """Return the place that the set is to have. A set that keeps its names stays where its films are."""
         place, films = place_of_set(self._file_set, self._zone), self._paths_of_films
         if self._file_set.state == "describing" and films:
             folder, _, name = films[0].rpartition("/")
@@ -105,7 +105,7 @@ class SetRenaming:
 
         own_written, shared_written = await self._write(place, written)
         moved, not_moved = await self._move_files(moves)
-        if not_moved:  # another file was faster: all get another name
+        if not_moved:  # another file came first: all files get another name
             paths_before = {file.path for file in self._claimed.files}
             for file in own_written:
                 if file.path not in paths_before:

@@ -75,14 +75,15 @@ class Verification:
         self._library = library
         self._clock = clock
         self._dry_run = dry_run
-        self._count = 0  # known files that are there
+        self._count = 0  # the number of known files that are there
         self._seen = set[bytes]()  # their paths, as `_short` has them
         self._changed = CountedList()
         self._unknown = CountedList()
         self._adopted = CountedList()
         self._missing = CountedList()
         self._strays = dict[tuple[str, int, str], str]()  # label, size and ending of unknown files -> path
-        self._of_links = dict[str, str]()  # labels of unknown films that may stand for a link -> path
+        # Path of each unknown film that may have been downloaded from a link, by its label.
+        self._of_links = dict[str, str]()
 
     async def run(self) -> "LibraryOutcome":
         """Compare all files. Raises `LibraryAway`."""
@@ -113,7 +114,7 @@ class Verification:
         )
 
     async def _unknown_of(self, batch: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
-        """Note which known files are there; return the paths and sizes of the others."""
+        """Count the known files among those found; return the paths and sizes of the unknown ones."""
         known = await self._placements.at([path for path, _ in batch])
         others: list[tuple[str, int]] = []
         for path, size in batch:
@@ -220,7 +221,7 @@ class Verification:
         stray = self._strays.pop((label, file.size, ending), None) if label else None
         if stray is None or not (self._dry_run or await self._rows.found_at(file, stray)):
             return None
-        self._seen.add(_short(folded(stray)))  # `files_after` may return it once more, under this path
+        self._seen.add(_short(folded(stray)))  # `files_after` may return the file once more, under this path
         self._adopted.add({"from": file.path, "path": stray})
         return stray
 
@@ -252,7 +253,7 @@ class Verification:
             await self._rows.set_missing(await self._surely_gone(files), missing=True)
 
     async def _surely_gone(self, files: Sequence[PlacedFile]) -> list[PlacedFile]:
-        """Return `files` without those in folders that cannot be read."""
+        """Return those of `files` whose folders can be read, and which are therefore missing."""
         unreadable = set[str]()
         for folder in {file.path.rpartition("/")[0] for file in files}:
             try:

@@ -165,7 +165,8 @@ def _add_new_items(
         own = next((one for one in stored if one in known.items or one in plan.items), None)
         is_moved = subscription.findings.key_origin is not None
         if own is not None and is_moved and is_another_entry(known.items.get(own) or plan.items[own], entry):
-            # At the new link of a source that has moved may be another one, with the same guids 1, 2, 3.
+            # A source that has moved may have other entries with the same guids, such as 1, 2 and 3, at its
+            # new link.
             names = tuple(name for name in names if not is_guid(name))
             stored = (*names, *(known.aliases[name] for name in names if name in known.aliases))
             own = next((one for one in stored if one in known.items or one in plan.items), None)
@@ -185,7 +186,8 @@ def _add_new_items(
             ):
                 _renew(plan, item, entry)
             continue
-        if entry.known:  # a client had the item forgotten during the check: the next check finds it as new
+        # A client had the item forgotten during the check: the next check finds the entry as new.
+        if entry.known:
             continue
         plan.aliases |= dict.fromkeys(aliases, key)
         about: dict[str, Any] = entry.model_dump(
@@ -219,8 +221,8 @@ def _held_keys(
     if not plan.knows_one and are_moved(entries, known):
         plan.all_new = True
         return {item.key for item, _ in fresh}
-    # What only a check of the whole list finds is old, and held. After `forget`, however, the whole list is
-    # read in order to find again what was forgotten.
+    # Entries that only a check of the whole list finds are old, and are held. After `forget`, however, the
+    # whole list is read to find again what was forgotten.
     is_read_again = subscription.findings.whole_at is None
     by_place = known_by_place(entries, known) - pages_by_file
     return {
@@ -269,7 +271,8 @@ def findings_after(
     findings = after_check(subscription.findings, result, now)
     findings = findings.model_copy(update={"pictures": noted(findings.pictures, pictures, now)})
     if findings.forgets != claim.subscription.findings.forgets:
-        findings = with_full_read_next(findings)  # the check has not reported what was forgotten meanwhile
+        # This check has not reported entries that were forgotten meanwhile.
+        findings = with_full_read_next(findings)
     if plan.all_new or plan.knows_one:
         findings = findings.model_copy(update={"notice": "all_new" if plan.all_new else None})
     return after_announced_move(findings, result)
@@ -335,7 +338,7 @@ def _places_of_backlog(subscription: StoredSubscription, entries: Sequence[Found
             dates = [moment_of(entry.published_at) for entry in entries]
             passed = [_may_pass(entry) for entry in entries]
             order = [place for place, is_wanted in enumerate(passed) if is_wanted]
-            if all(date is not None for date in dates):  # else the order of the list
+            if all(date is not None for date in dates):  # if a date is unknown, the order of the list counts
                 order.sort(key=lambda place: -(dates[place] or 0.0))
             return {*order[:last]}
         case SinceDay(since=since):
@@ -406,7 +409,7 @@ def _waits_or_skipped(item: StoredItem, verdict: str, entry: FoundEntry, now: fl
 def _plan_waiting(
     plan: CheckPlan, entry: FoundEntry, subscription: StoredSubscription, known: KnownItems, now: float
 ) -> None:
-    """Decide what becomes of a waiting item whose own page was read."""
+    """Decide what becomes of a waiting item after its own page was read."""
     item = known.items.get(entry.again or "")
     if item is None or item.state != "waiting" or item.task_id is not None:
         return  # a client has acted on the item during the check
@@ -471,7 +474,7 @@ def _give_turns(
         if item.task_id is not None:
             if len(plan.retry) < max_new:
                 plan.retry.append(plan.renewed(item))
-                # Should the retry be lost, because of a kill or a full queue, there is another in an hour.
+                # A kill or a full queue may lose the retry: there is another one in an hour.
                 plan.items[item.key] = replace(item, not_before=now + HOUR)
         elif item.reason == RETRY and len(plan.wanted) < most:
             plan.items[item.key] = queued = replace(item, state="queued", reason=None, not_before=None)

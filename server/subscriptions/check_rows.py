@@ -141,7 +141,7 @@ class CheckRows:
         self._transactions.signals.listen(DUE_SOONER, on_sooner)
 
     async def held_hosts(self, hosts: Collection[str], now: float) -> dict[str, float]:
-        """Return until when those of `hosts` are left alone that are."""
+        """Return until when each of `hosts` is left alone; hosts that are not are left out."""
 
         async def work(tables: Statements) -> dict[str, float]:
             return await read_holds(tables, hosts, now)
@@ -150,12 +150,13 @@ class CheckRows:
         return {host: until for host, until in held.items() if until <= _latest(now)["last_hold"]}
 
     async def due(self, subscription_id: str, now: float) -> StoredSubscription:
-        """Have it checked as soon as possible. Raises `SubscriptionNotFound`."""
+        """Have the subscription checked as soon as possible. Raises `SubscriptionNotFound`."""
 
         async def work(tables: Tables) -> StoredSubscription:
             tables.wake(DUE_SOONER)
             stored = await read_by_id(tables, subscription_id)
-            if stored.lease_until is None or stored.lease_until <= now:  # else it is the same one
+            # Else the check that is under way is meant.
+            if stored.lease_until is None or stored.lease_until <= now:
                 await tables.run(_DUE_NOW, (now, subscription_id))
             return await read_by_id(tables, subscription_id)
 
@@ -173,7 +174,7 @@ class CheckRows:
                 hosts.add(host)
                 await tables.run(_LEASE, (now + lease, subscription_id))
                 rows = await tables.fetch(BY_ID, (subscription_id,))
-                for subscription in readable(rows):  # a row that is not is tried again when the lease ends
+                for subscription in readable(rows):  # an unreadable row is tried again when its lease ends
                     claims.append(await _read_claim(tables, subscription, now))
             return claims
 
@@ -273,7 +274,9 @@ class CheckRows:
     async def fail(
         self, claim: Claim, code: str, hint: str | None, retry_after: float | None, pace: Pace, now: float
     ) -> float | None:
-        """Store that a check has failed; return until when its host is left alone, if it is from now on."""
+        """Store that a check has failed. Return until when its host is left alone from now on; None if it is
+        not.
+        """
 
         async def work(tables: Tables) -> float | None:
             await tables.alone()
@@ -295,7 +298,9 @@ class CheckRows:
     async def _tell(
         self, tables: Tables, subscription: StoredSubscription, findings: Findings, now: float
     ) -> None:
-        """Tell others that the subscription fails, or works again, in the transaction that stores it."""
+        """Send the notifications and webhooks that the subscription fails, or works again, within the
+        transaction that stores it.
+        """
         link, fails = without_password(subscription.url), findings.told_failing
         notice = SubscriptionNotice(
             type="subscription_failing" if fails else "subscription_works",
@@ -308,7 +313,9 @@ class CheckRows:
         await tell_of_subscription(tables, self._others, notice, now)
 
     async def _follow(self, tables: Statements, subscription: StoredSubscription, moved_to: str) -> None:
-        """Have the subscription read at `moved_to` from now on, unless another wants the same there."""
+        """Read the subscription at `moved_to` from now on, unless another subscription wants the same
+        there.
+        """
         [stored] = readable(await tables.fetch(BY_ID, (subscription.subscription_id,)))
         url = address_of_move(stored.url, moved_to)
         wish = wish_of(stored.manner, stored.wanted)
@@ -337,7 +344,7 @@ class CheckRows:
         return int(count)
 
     async def hold(self, host: str, retry_after: float | None, now: float) -> float:
-        """Leave a host alone, unless it is already; return until when."""
+        """Leave a host alone, unless it is left alone already. Return until when."""
 
         async def work(tables: Tables) -> float:
             await tables.alone()
@@ -364,7 +371,7 @@ class CheckRows:
         return await self._transactions.write(work)
 
     async def renew(self, claim: Claim, lease: float, now: float) -> bool:
-        """Prolong the lease of a check; False if it is not ours any more."""
+        """Prolong the lease of a check. Return False if another server has the lease by now."""
 
         async def work(tables: Tables) -> bool:
             if await _still_ours(tables, claim) is None:
@@ -378,7 +385,7 @@ class CheckRows:
         return await self._transactions.write(work)
 
     async def release_all(self) -> None:
-        """End all leases: no server but this one, which has just started, checks anything."""
+        """End all leases: this server, which has just started, is the only one that checks."""
 
         async def work(tables: Tables) -> None:
             await tables.run("UPDATE subscriptions SET lease_until = NULL WHERE lease_until IS NOT NULL")
@@ -396,7 +403,7 @@ def _latest(now: float) -> dict[str, float]:
 
 
 async def _read_claim(tables: Statements, subscription: StoredSubscription, now: float) -> Claim:
-    """Read what a check has to know of the items of the subscription."""
+    """Read from the items of the subscription what a check needs to know."""
     mine, findings = subscription.subscription_id, subscription.findings
     newest = await tables.fetch(_NEWEST_KEYS, (mine, MAX_KNOWN_NAMES // 2))
     keys = [key for (key,) in newest]
@@ -411,7 +418,9 @@ async def _read_claim(tables: Statements, subscription: StoredSubscription, now:
 
 
 async def _still_ours(tables: Statements, claim: Claim) -> StoredSubscription | None:
-    """The subscription as it is now; None if it is gone, or another check of it has begun since."""
+    """Return the subscription as it is now; None if it was removed, or if another check of it has begun
+    since.
+    """
     try:
         now = await read_by_id(tables, claim.subscription.subscription_id)
     except SubscriptionNotFound:

@@ -11,10 +11,10 @@ from server.core.media_keys import MOST_ALIASES, is_guid, key_of_link, keys_of_e
 from server.memory.remembering import Fetched
 from server.subscriptions.subscription import Findings, FoundEntry, StoredItem, moment_of
 
-MAX_KNOWN_NAMES = 20_000  # keys and aliases that a check is told
+MAX_KNOWN_NAMES = 20_000  # the most keys and aliases that the child of a check gets
 
 
-FEW_KNOWN = 50  # unchanged entries that are part of a decision
+FEW_KNOWN = 50  # unchanged entries that are kept for the decision whether a list is still the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def keys_of(entry: FoundEntry, key_origin: str) -> tuple[str, tuple[str, ...]]:
 
 
 def keys_of_known(found: Sequence[FoundEntry], key_origin: str) -> dict[int, str]:
-    """Return the keys of entries that the check took for known, by their places in `found`."""
+    """Return the keys of the entries that the check took for known, by their indexes in `found`."""
     return {
         place: keys_of(entry, key_origin)[0]
         for place, entry in enumerate(found)
@@ -121,7 +121,7 @@ def is_same_entry(item: StoredItem, entry: FoundEntry) -> bool:
 
 
 def is_another_entry(item: StoredItem, entry: FoundEntry) -> bool:
-    """Say whether title and date, which both have, differ."""
+    """Say whether title and date differ. Both the entry and the item have them."""
     title = item.about.get("title")
     have_both = entry.title and title and entry.published_at and item.published_at
     return bool(have_both) and entry.title != title and entry.published_at != item.published_at

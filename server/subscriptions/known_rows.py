@@ -25,7 +25,7 @@ from server.subscriptions.subscription_columns import (
 )
 
 MOST_DUE = 50
-MOST_SPARE = 1000  # items that may replace others
+MOST_SPARE = 1000  # items that may replace items which a filter refuses
 MOST_RECENT = 1000  # items that are compared with a list of which no entry is known
 _WAITING = f"""
     SELECT {ITEM_COLUMNS} FROM items WHERE subscription_id = ? AND state = 'waiting' AND reason = 'backlog'
@@ -66,7 +66,7 @@ class _EntryNames:
             if not entry.known:
                 names.new.update(own)
             if entry.item is not None and entry.media is not None:
-                names.all[key_of_link(entry.url, entry.item)] = None  # its key in earlier releases
+                names.all[key_of_link(entry.url, entry.item)] = None  # the key that earlier releases gave it
         return names
 
 
@@ -85,7 +85,7 @@ async def read_known_items(
 
     aliases = await resolved(tables, names.all)
     keys_of_new = [aliases[name] for name in names.new if name in aliases]
-    # A guid may be the alias of a link that has led to a film, which the memory has by the film's own key.
+    # The guid may be an alias of a link to a film. The memory has that film by the film's own key.
     films = await resolved(tables, keys_of_new)
     other_names: list[Row] = await fetch_in(tables, NAMES_OF_KEYS, names.all)
     wanted = [*names.all, *aliases.values(), *again, *(alias for alias, _ in other_names)]

@@ -37,7 +37,8 @@ def read(text: bytes, most: int) -> list[Outline]:
     """
     parser = expat.ParserCreate(namespace_separator=None)
     found: list[Outline] = []
-    names_of_settings: list[frozenset[str]] = [frozenset()]  # the attribute, by the prefixes of open elements
+    # For each open element the names of the attribute, one for each prefix.
+    names_of_settings: list[frozenset[str]] = [frozenset()]
 
     def refused(cause: str, **values: object) -> InvalidOpml:
         return InvalidOpml(cause, parser.CurrentLineNumber, **values)

@@ -32,7 +32,7 @@ from server.subscriptions.profiles import own_of
 from server.subscriptions.subscription import StoredSubscription
 from server.subscriptions.subscription_routes import SCHEMAS, SUBSCRIPTIONS, shown_one, subscribed
 
-# Of an OPML file; a server that allows more subscriptions takes more.
+# The most bytes of an OPML file; a server that allows more subscriptions takes more.
 MOST_OUTLINES = 1000
 MAX_OPML = 1 << 20  # bytes
 MAX_OUTLINE = 4096  # bytes of one outline, with all settings
@@ -57,7 +57,7 @@ async def export_opml(request: web.Request) -> web.Response:
         for one in reversed(found)
     ]
     headers = {"Content-Disposition": 'attachment; filename="subscriptions.opml"'}
-    body = await compute(opml.written, outlines)  # there may be a hundred thousand
+    body = await compute(opml.written, outlines)  # in a thread: there may be 100,000 outlines
     return web.Response(body=body, content_type=OPML, charset="utf-8", headers=headers)
 
 

@@ -48,7 +48,7 @@ async def get_picture(request: web.Request) -> web.Response:
 
 
 def link_of_picture(request: web.Request, one: StoredSubscription) -> str | None:
-    """None while there is no picture."""
+    """Return the path of the picture; None while there is no picture."""
     note = one.findings.pictures.get("picture")
     if note is None or note.tag is None:
         return None

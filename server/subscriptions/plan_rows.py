@@ -54,7 +54,7 @@ async def carry_out(
                 manner=other.manner,
                 fetched_at=other.fetched_at,
             )
-    # The tasks are added the oldest first, and begin in this order.
+    # The oldest task is added first, since tasks begin in the order in which they were added.
     new = [task_of(subscription, plan.renewed(item), moment) for item in reversed(wanted)]
     held = await read_holds(tables, {task.status.host for task in new}, now)
     new = [begun_after(task, held.get(task.status.host), moment) for task in new]
@@ -65,7 +65,8 @@ async def carry_out(
     for key, about in plan.abouts.items():
         text = json.dumps(about, ensure_ascii=False)
         await tables.run(_ABOUT, (text, search_of_item(about), subscription.subscription_id, key))
-    if library := subscription.wanted.library:  # what a task has still to fetch is placed when that ends
+    # The files of a task that is still running are placed when the task ends.
+    if library := subscription.wanted.library:
         mine = subscription.subscription_id
         fetched = [(item.key, item.task_id) for item in items.values() if item.state == "fetched"]
         sets = [set_of_item(mine, key, task_id, library) for key, task_id in fetched if task_id]

@@ -24,7 +24,7 @@ FIELDS = frozenset(("request", "filters", "keep", "library", "interval"))
 
 
 class Profiles:
-    """Raises `ConfigurationError`, which names the key."""
+    """The profiles of the configuration. Raises `ConfigurationError`, which names the wrong key."""
 
     def __init__(self, settings: Settings) -> None:
         profiles = settings.subscriptions.profiles
@@ -39,7 +39,9 @@ class Profiles:
 
     @property
     def shown(self) -> dict[str, dict[str, Any]]:
-        """What each gives, by name. Of a webhook only its host is shown: its path may be a secret."""
+        """Return the settings of each profile, by its name. Of a webhook only the host is shown: its path may
+        be a secret.
+        """
         return {name: _without_secrets(self._fields[name]) for name in self.names}
 
     def completed(self, own: Mapping[str, Any]) -> tuple[dict[str, Any], list[WrongField]]:
@@ -56,7 +58,7 @@ class Profiles:
 
 
 def own_of(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the `stored` settings that the subscription has set itself, not its profile."""
+    """Return the `stored` settings that the subscription has set itself. The others come from its profile."""
     given = {*stored.get("of_profile", ()), "of_profile"}
     return {field: value for field, value in stored.items() if field not in given}
 

@@ -10,7 +10,7 @@ from server.subscriptions.subscription import REFUSED
 from server.subscriptions.subscription_columns import COLUMNS, host_of, readable, run_in
 from server.subscriptions.subscription_rules import ends_with_log_in, is_below
 
-MOST_REFUSED = 1000  # items of which is asked whether new cookies are for them
+MOST_REFUSED = 1000  # the most refused items that are compared with the hosts of new cookies
 _REFUSED_ITEMS = """
     SELECT items.subscription_id, key, status, subscriptions.owner
     FROM items JOIN tasks ON tasks.task_id = items.task_id
@@ -33,7 +33,7 @@ async def retry_refused(
     Return the hosts that are not left alone any more, which are those that had not asked for a pause.
     """
     domains = frozenset(hosts)
-    codes = defaultdict[str, set[str]](set)  # of all refusals, anybody's, by host
+    codes = defaultdict[str, set[str]](set)  # the error codes of all owners' refusals, by host
     released = set[str]()
     due = set[str]()  # subscriptions
 

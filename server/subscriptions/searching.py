@@ -45,14 +45,16 @@ def sort_of(told: str | None) -> Sort | None:
 
 
 def start_of(cursor: str | None) -> int:
-    """How many come before. Raises `InvalidQuery`."""
+    """Return how many rows come before the page. Raises `InvalidQuery`."""
     if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
         raise InvalidQuery("cursor")
     return int(cursor or 0)
 
 
 def pattern_of(text: str) -> str:
-    """For LIKE with ESCAPE: what has `text` in it, as plain text."""
+    """Return the pattern for `LIKE ... ESCAPE` that finds `text` anywhere. No character of `text` is a
+    wildcard.
+    """
     plain = folded(text)
     for sign in "\\%_":
         plain = plain.replace(sign, f"\\{sign}")

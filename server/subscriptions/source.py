@@ -14,7 +14,8 @@ from pydantic import Base64Bytes, ConfigDict, Field, NonNegativeFloat
 
 from server.core.values import Frozen, HttpUrl, Stored
 
-TRY_AGAIN_AFTER = 86_400.0  # seconds: what could not be fetched, or has another signature
+# Seconds until a picture is fetched again that could not be fetched, or whose link has another signature.
+TRY_AGAIN_AFTER = 86_400.0
 PictureRole = Literal["picture", "banner"]
 _JPEG = b"\xff\xd8\xff"
 MOST_PICTURES = 2  # one for each role
@@ -78,7 +79,7 @@ def need_not_be_fetched(notes: Mapping[PictureRole, PictureNote], now: float) ->
 def noted(
     notes: Mapping[PictureRole, PictureNote], pictures: Sequence[SourcePicture], now: float
 ) -> dict[PictureRole, PictureNote]:
-    """Return `notes` after a check. Where a source has lost its picture, the stored one stays."""
+    """Return `notes` as they are after a check. If a source no longer has a picture, the stored one stays."""
     after = dict(notes)
     for one in pictures:
         before = notes.get(one.role)
@@ -88,6 +89,6 @@ def noted(
 
 
 def shown_of(facts: SourceFacts, notes: Mapping[PictureRole, PictureNote]) -> object:
-    """Return the part of these that media servers see, to compare it with an earlier one."""
+    """Return the facts that media servers see, to compare them with earlier ones."""
     tags = {role: note.tag for role, note in notes.items() if note.tag is not None}
     return facts.description, facts.author, tags

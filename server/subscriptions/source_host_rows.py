@@ -16,7 +16,7 @@ _RELEASE = "UPDATE source_hosts SET held_until = 0, holds = 0, next_look_at = ? 
 
 
 async def read_holds(tables: Statements, hosts: Iterable[str], now: float) -> dict[str, float]:
-    """Return until when those of `hosts` are left alone that are."""
+    """Return until when each of `hosts` is left alone; hosts that are not are left out."""
     rows = await fetch_in(tables, _HOSTS, hosts)
     return {host: float(until) for host, _, until, _ in rows if until > now}
 

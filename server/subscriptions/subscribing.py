@@ -89,7 +89,7 @@ class Subscriptions:
         owner: str | None = None,
         created_by: str | None = None,
     ) -> StoredSubscription:
-        """Add a subscription. It is on disk when this returns, and nothing was fetched yet.
+        """Add a subscription. It is on disk when this returns; nothing was fetched for it yet.
 
         Raises `AlreadySubscribed`, `TooManySubscriptions`.
         """
@@ -190,7 +190,7 @@ class Subscriptions:
         state: ItemState | None,
         most: int,
     ) -> tuple[list[StoredItem | AppError], bool]:
-        """What became of each, in order of `keys`; and whether there are more in `state`."""
+        """Return what became of each of `keys`, in their order, and whether more items are in `state`."""
         self._tasks.refuse_when_closing()
         found = await self.items.items_of(subscription_id, keys, state, most + 1)
         chosen, more = (found, False) if keys is not None else (found[:most], len(found) > most)
@@ -201,7 +201,7 @@ class Subscriptions:
         elif action in ("pin", "unpin"):
             await self.items.pin(subscription_id, list(there), pinned=action == "pin")
         elif action == "forget":
-            # What is queued cannot be forgotten: it would be fetched twice.
+            # A queued item cannot be forgotten: its entry would be downloaded twice.
             problems = {item.key: WrongState(item.state) for item in chosen if item.state == "queued"}
             gone = [key for key in there if key not in problems]
             await self.items.forget(subscription_id, gone)
@@ -227,7 +227,9 @@ class Subscriptions:
         return outcomes, more
 
     async def _fetch(self, subscription_id: str, items: Sequence[StoredItem]) -> dict[str, AppError]:
-        """Place again from its task what misses a file; make a task of that of which nothing is left."""
+        """For items with a missing file: place the file again from the item's task. Make a new task for an
+        item of which no file is left.
+        """
         problems: dict[str, AppError] = {}
         abouts = {item.key: item.about for item in items}
         placing, gone = dict[str, TaskStatus](), set[str]()
@@ -281,7 +283,7 @@ class Subscriptions:
         try:
             return await self._library.count_at(films)
         except FolderBlocked:
-            return len(films)  # behind a link, which is not followed
+            return len(films)  # a symbolic link, which is not followed
         except (LibraryAway, OSError):
             raise LibraryIsAway from None
 

@@ -91,11 +91,11 @@ def _duration(value: object) -> object:
 
 
 def _pattern(value: str) -> str:
-    """Only the syntax is checked here; a child compiles the pattern, within a time limit.
+    """Check only the syntax of the pattern; a child compiles it, within a time limit.
 
-    To compile 200 characters can take 0.3 s (`(?i)` and many ranges of letters), in which no other
-    request would be answered. `re` has no public way to read a pattern and not to compile it: `sre_parse` is
-    this parser under a name that Python has deprecated.
+    To compile 200 characters can take 0.3 s (`(?i)` and many ranges of letters), in which no other request
+    would be answered. `re` has no public function that reads a pattern without compiling it: `sre_parse` is
+    its parser under a deprecated name.
     """
     try:
         import_module("re._parser").parse(value)
@@ -104,7 +104,7 @@ def _pattern(value: str) -> str:
     return value
 
 
-MAX_DAY_CHARS = 40  # of a day, or of a time on it
+MAX_DAY_CHARS = 40  # the most characters of a day, or of a time on it
 
 
 def _day(value: object) -> object:
@@ -175,7 +175,7 @@ class SinceDay(Frozen):
 
 
 def _backlog(value: object) -> object:
-    """Validate the form that was meant, so that only errors of this form are reported."""
+    """Validate the form of backlog that the client meant, so that only errors of this form are reported."""
     if isinstance(value, LastOnes | SinceDay) or value in ("none", "all"):
         return value
     if isinstance(value, dict) and len(value) == 1:
@@ -198,7 +198,8 @@ class Keep(Frozen):
     last: Whole | None = Field(default=None, ge=1, le=1_000_000, description="the newest n, by publication")
 
 
-# Of Apple's list, which has none for anything: it counts in directories alone.
+# The categories of Apple's list. It has none for other podcasts, because its purpose is to sort them in
+# directories.
 FeedCategory = Literal[
     "Arts",
     "Business",
@@ -312,7 +313,7 @@ class SubscriptionChange(SubscriptionSettings):
 
     model_config = ConfigDict(strict=True, title="SubscriptionChange")
 
-    # Empty: as it was. `HttpUrl | None` would make null a URL, and name each half of itself in errors.
+    # An empty `url` changes nothing. `HttpUrl | None` would make null a URL, and name both types in errors.
     url: HttpUrl = Field(
         default_factory=str, description="where its source has moved to: what is known of its entries stays"
     )
@@ -490,11 +491,11 @@ class FoundEntry(Frozen):
     begins_at: NonNegativeFloat | None = None
     known: bool = False
     behind: bool = False
-    again: str | None = Field(default=None, pattern=r"^[^\x00]*$")  # which PostgreSQL takes for no text
+    again: str | None = Field(default=None, pattern=r"^[^\x00]*$")  # no NUL: PostgreSQL has none in texts
 
 
 class Refusal(Frozen):
-    """The answer to a check of an entry of a source's host that wants to be left alone."""
+    """The answer of a host that wants to be left alone: to the check of one entry."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -502,7 +503,7 @@ class Refusal(Frozen):
 
 
 class CheckResult(Frozen):
-    """What a check's child says at its end."""
+    """What the child of a check reports at its end."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -590,7 +591,7 @@ def day_in_seconds(day: str) -> float:
 
 
 def moment_of(published_at: str | None) -> float | None:
-    """Seconds since 1970 of a time, or of the beginning of a day; None if it is neither."""
+    """Return the seconds since 1970 of a time, or of the beginning of a day; None if `text` is neither."""
     try:
         found = datetime.fromisoformat(published_at or "")
     except ValueError:
@@ -599,5 +600,5 @@ def moment_of(published_at: str | None) -> float | None:
 
 
 def is_known_media(fetched: Fetched | None, manner: str) -> bool:
-    """Whether it was fetched in this manner, or by another program."""
+    """Return whether the media were downloaded in this manner, or by another program."""
     return fetched is not None and ("*" in fetched.manners or manner in fetched.manners)

@@ -97,7 +97,8 @@ class SubscriptionChecker:
         self._pace = Pace(settings.interval, settings.min_interval, settings.pause, settings.max_new)
         self._clock = clock
         self._checks = LeasedWork("checks", settings.max_concurrent)
-        self._refusals_under_way: set[asyncio.Task[None]] = set()  # work that is no check
+        # Tasks other than checks: reactions to refusals.
+        self._refusals_under_way: set[asyncio.Task[None]] = set()
 
     async def run(self, *, alone: bool) -> None:
         """Check until cancelled; `alone`: no other server checks."""
@@ -113,7 +114,7 @@ class SubscriptionChecker:
                 await asyncio.wait(self._refusals_under_way)
 
     async def _release(self) -> None:
-        """End all leases, unless there is no subscription: then nothing is to be written."""
+        """End all leases of checks. Without a subscription there are none, and nothing is written."""
         if await self._rows.due_in(self._now) is not None:
             await self._rows.release_all()
 
@@ -131,7 +132,7 @@ class SubscriptionChecker:
                 await self._tasks.delete(task_id)
             except TaskNotFound:
                 pass
-            except AppError as error:  # what hinders this removal hinders no check
+            except AppError as error:  # a removal that fails stops no check
                 log.warning("%s, which is not kept, cannot be removed yet: %s", task_id, error.code)
         for claim in await self._rows.claim(self._checks.room, leases.LEASE, self._now):
             self._checks.begin(self._check(claim), f"check of {claim.subscription.subscription_id}")
@@ -148,8 +149,8 @@ class SubscriptionChecker:
         async def renew() -> bool:
             is_ours = await self._rows.renew(claim, leases.LEASE, self._now)
             if not is_ours and checking:
-                # Its findings would be dropped, and a first check may occupy its place for a quarter of an
-                # hour.
+                # The outcome would be dropped, since the lease was lost; a first check may last a quarter of
+                # an hour.
                 checking.cancel()
             return is_ours
 
@@ -203,8 +204,8 @@ class SubscriptionChecker:
                     await self._tasks.put_off(task_id, HOST_HELD, at - self._now)
 
     async def before_attempt(self, task: Task) -> Requeued | None:
-        """Have a subscription's task wait whose host is left alone, though the queue began it before
-        `hold_tasks` had come to it.
+        """If the host of a subscription's task is left alone, have the task wait. The queue may begin a task
+        before `hold_tasks` has found it.
         """
         status = task.status
         if status.subscription_id is None or status.start_asked:
@@ -213,7 +214,7 @@ class SubscriptionChecker:
         return None if until is None else Requeued(because=HOST_HELD, after=until - self._now)
 
     def attempt_failed(self, status: TaskStatus, broken: Broken) -> None:
-        """If its host refuses a subscription's task, leave the host alone."""
+        """Leave the host of a subscription's task alone if the task failed because the host refuses."""
         if broken.code not in HOST_REFUSALS or not status.subscription_id:
             return
         work = self._refused(status.host, broken.retry_after)
@@ -232,7 +233,7 @@ class SubscriptionChecker:
         subscription = claim.subscription
         try:
             request = request_of(subscription.wanted, subscription.url)
-        except ValueError:  # a newer release has stored it, with a setting that this one does not know
+        except ValueError:  # a newer release has stored a setting that this one does not know
             raise _Failed(CheckFailure("internal")) from None
         whole = _is_whole(claim, self._now)
         job_cookies = await self._cookies.made_for(subscription.url, request.cookies, subscription.owner)
@@ -255,7 +256,7 @@ class SubscriptionChecker:
                 results = await self._fork_server.run(folder.name, work)
         except TimeoutError:
             raise _Failed(CheckFailure("timeout")) from None
-        except ValueError as exc:  # a child that was taken over may say anything
+        except ValueError as exc:  # a hostile source may have taken over the child
             log.error("a check said what cannot be read: %s", type(exc).__name__)
             raise _Failed(CheckFailure("internal")) from None
         except OSError as exc:
@@ -272,7 +273,8 @@ class SubscriptionChecker:
         findings = subscription.findings
         seeds, backlog = not findings.seeded, subscription.wanted.backlog
         asks = 0 if backlog == "none" else None
-        if isinstance(backlog, LastOnes):  # of a list that is read on they came with the first check
+        # Later checks that read on in the list need not report these entries: the first check did.
+        if isinstance(backlog, LastOnes):
             asks = backlog.last if seeds else 0
         is_old = seeds or findings.cut
         return CheckWishes(
@@ -358,7 +360,7 @@ def _to_read_again(item: StoredItem) -> tuple[str, str, int | None, dict[str, An
     known = {name: about[name] for name in ("title", "duration") if name in about}
     if item.published_at is not None:
         known["published_at"] = item.published_at
-    if about.get("kind") == "short":  # whether something is a broadcast its page says
+    if about.get("kind") == "short":  # only its page says whether an entry is a broadcast
         known["kind"] = "short"
     return item.key, about["url"], about.get("item"), known
 

@@ -16,7 +16,8 @@ from server.subscriptions.subscription import Findings, StoredItem, StoredSubscr
 
 log = logging.getLogger(__name__)
 
-SOURCE_ALIAS = "source "  # before the key of a source, as an alias of the one that it had before it moved
+# The prefix of an alias under which a subscription keeps the key that its source had before it moved.
+SOURCE_ALIAS = "source "
 _FIELDS = [field.name for field in fields(StoredSubscription)]
 COLUMNS = ", ".join(_FIELDS)
 OF_OWNER = " AND owner = ?"
@@ -61,7 +62,7 @@ async def refuse_same(
 
 
 async def run_in(tables: Statements, sql: str, keys: Iterable[object], *before: object) -> None:
-    """Like `fetch_in`, for a statement without rows."""
+    """Like `fetch_in`, for a statement that returns no rows."""
     chosen = list(dict.fromkeys(keys))
     for start in range(0, len(chosen), 200):
         some = chosen[start : start + 200]
@@ -71,7 +72,7 @@ async def run_in(tables: Statements, sql: str, keys: Iterable[object], *before: 
 async def read_by_id(
     tables: Statements, subscription_id: str, owner: str | None = None
 ) -> StoredSubscription:
-    if "\0" in subscription_id:  # which is no text for PostgreSQL
+    if "\0" in subscription_id:  # PostgreSQL has no NUL in texts
         raise SubscriptionNotFound
     query = (BY_ID, (subscription_id,)) if owner is None else (BY_ID + OF_OWNER, (subscription_id, owner))
     for found in readable(await tables.fetch(*query)):
@@ -82,7 +83,7 @@ async def read_by_id(
 async def complete_search(
     transactions: Transactions, missing: str, read: Callable[[Row], Row], put: str, *values: object
 ) -> None:
-    """Give rows that an earlier release wrote a text to be searched."""
+    """Fill in the text to be searched in rows that an earlier release wrote."""
 
     async def check(tables: Statements) -> list[Row]:
         return await tables.fetch(missing, (*values, SEARCHED_AT_ONCE))
@@ -124,7 +125,7 @@ def number_before(cursor: str | None) -> int:
 
 
 def _read_settings(text: str) -> SubscriptionSettings:
-    """Fields that only a newer release knows are passed over; `change` keeps them."""
+    """Read settings. Fields that only a newer release knows are left out; `change` keeps them."""
     return SubscriptionSettings.model_validate_json(text, extra="ignore")
 
 
@@ -169,7 +170,9 @@ def _read_subscription(row: Row) -> StoredSubscription:
 
 
 def readable(rows: Iterable[Row]) -> Iterator[StoredSubscription]:
-    """A damaged one, or one with a value that only a newer release knows, stops no other; it is logged."""
+    """Yield the readable subscriptions. One that is damaged, or has a value that only a newer release knows,
+    is logged and left out.
+    """
     for row in rows:
         try:
             yield _read_subscription(row)

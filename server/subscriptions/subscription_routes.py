@@ -132,7 +132,7 @@ async def _with_wishes(
             if seconds_of(interval) < least:
                 wrong.append(("interval", "interval_least", {"least": duration_of(least)}))
         except ValueError:
-            pass  # the model reports it with all other errors
+            pass  # the model reports this error with all others
     wrong += [
         (field, key, {})
         for field, key in (("library", "library_unset"), ("feed", "extra_forbidden"))
@@ -158,12 +158,12 @@ async def _with_wishes(
     if library and "library" not in asked and body.get("library") is None:
         body = body | {"library": library.model_dump(mode="json", exclude_unset=True)}
     elif "library" in asked:
-        resolved["library"] = asked["library"]  # the model reports it
+        resolved["library"] = asked["library"]  # the model reports this error
     return body | {"request": preset | resolved}, wrong
 
 
 def _settings_of(wanted: SubscriptionSettings) -> SubscriptionSettings:
-    """Return the fields that were sent, without the URL."""
+    """Return the fields that the client sent, without the URL."""
     sent = wanted.model_dump(mode="json", exclude_unset=True, exclude={"url"})
     return SubscriptionSettings.model_validate_json(dumps(sent))
 
@@ -237,7 +237,8 @@ async def _apply_patch(
     while True:
         before = await service.store.get(subscription_id, restricted_to(request))
         sent = before.wanted.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-        unknown = dict.fromkeys(body.keys() - SubscriptionChange.model_fields)  # refused, also as null
+        # Unknown fields are refused, also if they are null.
+        unknown = dict.fromkeys(body.keys() - SubscriptionChange.model_fields)
         url = body.get("url", before.url)
         url = as_http(url) if isinstance(url, str) else url
         own, merged = own_of(sent), _merged(sent, body)
@@ -259,7 +260,7 @@ async def _apply_patch(
 
 
 def _merged(before: dict[str, Any], patched: dict[str, Any]) -> dict[str, Any]:
-    """Return `before` with the merge patch `patched`."""
+    """Return `before`, changed by the merge patch `patched`."""
     after = dict(before)
     for name, value in patched.items():
         if value is None:

@@ -128,7 +128,8 @@ class SubscriptionRows:
                     tables, subscription.subscription_id, feed.name, self._scope_of(subscription)
                 )
             [(count, last)] = await tables.fetch(_TOTALS)
-            if self._separate:  # what others have is neither counted against somebody nor told to them
+            # A person's limit does not count the subscriptions of others, and no error tells of them.
+            if self._separate:
                 [(count,)] = await tables.fetch(_COUNT_OF, (subscription.owner or "",))
             if count >= most:
                 raise TooManySubscriptions(most)
@@ -200,7 +201,7 @@ class SubscriptionRows:
             changed = replace(subscription, next_check_at=at)
             await _store_settings(tables, stored, changed, wish, keep=keep)
             if subscription.url != stored.url:
-                # A check that is under way there is late.
+                # The check that is under way can then no longer store its outcome.
                 there = replace(
                     stored,
                     revision=subscription.revision,
@@ -281,7 +282,8 @@ class SubscriptionRows:
             await tables.run("DELETE FROM subscriptions WHERE subscription_id = ?", (subscription_id,))
             await delete_pictures(tables, subscription_id)
             await name_feed(tables, subscription_id, None, OwnerScope())
-            await tables.run(FORGET_HOST, (host,))  # one that refused is left alone, whoever subscribes next
+            # A host that refused is still left alone, whoever subscribes to it next.
+            await tables.run(FORGET_HOST, (host,))
             return []
 
         return await self._transactions.write(work)
@@ -298,7 +300,8 @@ class SubscriptionRows:
         """Return a page of those with `text` in their name, title or link. Raises `InvalidQuery`."""
         start = start_of(cursor)
         await complete_search(self._transactions, _UNSEARCHED, _read_searched, _SEARCHED)
-        held = (now, now + LONGEST_HOLD + DAY) if sort == "trouble" else ()  # late: a clock was ahead
+        # A hold that ends later was set by a clock that was ahead.
+        held = (now, now + LONGEST_HOLD + DAY) if sort == "trouble" else ()
         sql = _FOUND.replace("{order}", ORDERS_OF_SUBSCRIPTIONS[sort])
         sql = sql.replace("{owner}", "" if owner is None else OF_OWNER)
         mine = () if owner is None else (owner,)
@@ -373,7 +376,7 @@ async def _store_settings(
     *,
     keep: bool | None = None,
 ) -> None:
-    """`keep`: what is kept has changed; if it is not said, that is found out."""
+    """Store the settings. `keep`: whether the retention has changed; None: find out."""
     sql = "SELECT wanted FROM subscriptions WHERE subscription_id = ?"
     [(stored,)] = await tables.fetch(sql, (after.subscription_id,))
     settings = with_unknown(written_settings(after.wanted), stored)

@@ -39,7 +39,7 @@ from server.subscriptions.subscription import (
 )
 
 _PASSING_DELAYS = (HOUR, 6 * HOUR, DAY, 3 * DAY)
-# Failures that mean that there is no film behind an entry's link.
+# Failures of entries whose link leads to no film.
 WITHOUT_FILM = frozenset(("no_media", "unsupported_url"))
 _REFUSED_DELAYS = (DAY, 7 * DAY, 30 * DAY)
 _TOO_EARLY = frozenset(("http_403", "http_404"))
@@ -92,7 +92,7 @@ def age_of(published_at: str | None, found_at: float, now: float) -> float:
 
 
 def item_after(status: TaskStatus, tries: int, published_at: str | None, found_at: float) -> ItemChange:
-    """Return how an item changes when its task has ended, or waits again."""
+    """Return the item as it is after its task has ended, or waits again."""
     ended = (status.completed_at or status.created_at).timestamp()
     match status.stage:
         case Stage.COMPLETED:
@@ -126,7 +126,7 @@ def interval_of(
 
 
 def jitter(subscription_id: str, check_no: int) -> float:
-    """Return a factor from 0.9 to 1.1: another one for each check, the same on every node."""
+    """Return a factor from 0.9 to 1.1. It differs from check to check, and is the same on every node."""
     digest = hashlib.sha256(f"{subscription_id} {check_no}".encode()).digest()
     return 0.9 + 0.2 * digest[0] / 255
 
@@ -239,7 +239,8 @@ def after_check(before: Findings, result: CheckResult, now: float) -> Findings:
 
 def after_announced_move(before: Findings, result: CheckResult) -> tuple[Findings, str | None]:
     """Return the findings, and the link to which the source has moved once enough checks have said so."""
-    if result.unchanged and result.moved_to is None:  # it says what it said
+    # The source has not changed, so it announces the same move as before.
+    if result.unchanged and result.moved_to is None:
         return before, None
     moved_to = result.moved_to
     if moved_to in before.former_urls:  # two that name each other would lead to and fro for ever
@@ -255,7 +256,7 @@ def after_announced_move(before: Findings, result: CheckResult) -> tuple[Finding
 
 
 def findings_after_move(findings: Findings, url: str, key_origin: str) -> Findings:
-    """Return the findings of a source that has moved from `url`; the `ETag` of that address is forgotten."""
+    """Return the findings of a source that has moved from `url`, without the `ETag` of that address."""
     left = without_password(url)
     former = (*(one for one in findings.former_urls if one != left), left)[-MOST_FORMER_URLS:]
     change = {

@@ -12,7 +12,7 @@ from server.core.process_request import ProcessRequest
 from server.core.task import InLibrary, Stage, Task, TaskStatus
 from server.subscriptions.subscription import HOST_HELD, StoredItem, StoredSubscription, SubscriptionSettings
 
-PRIORITY = -1  # what a client sends comes first
+PRIORITY = -1  # tasks that a client sends come before those of subscriptions
 
 
 def request_of(wanted: SubscriptionSettings, url: str) -> ProcessRequest:
@@ -51,7 +51,7 @@ def task_of(subscription: StoredSubscription, item: StoredItem, now: datetime) -
 
 
 def begun_after(task: Task, held_until: float | None, now: datetime) -> Task:
-    """Return a new task; if its host is left alone until then, a task that waits for that."""
+    """Return a new task. If its host is left alone until a time, the task waits for that time."""
     if held_until is None or task.status.stage is not Stage.QUEUED:
         return task
     not_before = datetime.fromtimestamp(held_until, UTC)
