@@ -38,7 +38,8 @@ _CLAIM = """
 _LEASED_UNTIL = "SELECT version FROM versions WHERE subject = 'belongings'"
 _LEASE = "UPDATE versions SET version = ? WHERE subject = 'belongings'"
 
-_UNBIND = (  # idempotency keys and wishes of the former owner: a new person of that name must not match them
+# Deletes idempotency keys and wishes of the former owner: a new person of that name must not match them.
+_UNBIND = (
     "UPDATE tasks SET idempotency = NULL, wish = NULL WHERE task_id IN ({keys})",
     "DELETE FROM shared_keys WHERE task_id IN ({keys})",
 )

@@ -71,7 +71,7 @@ class PeopleDirectory:
         self.wrong_from = Minute(clock, is_extended=True)  # passwords, by address
         self._being_compared = Counter[str]()  # passwords, by address
         self._uses_to_store: dict[int, float] = {}
-        self._noted_at: dict[int, float] = {}  # when a use of a token was last noted
+        self._noted_at: dict[int, float] = {}  # when the use of each token was last stored
         # By the hash of a token, each with the token's id and expiry. Made once, as making one costs half as
         # much as the rest of a request's admission.
         self._principals: dict[bytes, tuple[Principal, int, float | None]] = {}
@@ -99,7 +99,7 @@ class PeopleDirectory:
     async def refresh(self) -> None:
         """Make sure that all changes until now are known. Raises `StoreUnavailable`."""
         async with self._comparing:
-            if self.is_stale:  # else another request has waited for the same
+            if self.is_stale:  # else another request has already refreshed, while this one waited
                 await self._compare()
 
     def is_known_here_alone(self, token: str) -> bool:
@@ -205,7 +205,8 @@ class PeopleDirectory:
         raise TokenRequired
 
     async def _matches(self, stored: str | None, password: str, address: str, name: str) -> bool:
-        # Those under way count as wrong: else a hundred of a flood would have their turn before it is known.
+        # Passwords that are being compared count as wrong: else a hundred of a flood would have their turn
+        # before the first is known to be wrong.
         count = self.wrong_from.so_far(address) + self._being_compared[address]
         self._being_compared[address] += 1
         try:
@@ -274,7 +275,9 @@ class PeopleDirectory:
         return expires_at is None or expires_at > time.time()
 
     def _is_admitted(self, principal: Principal) -> bool:
-        """Whether a person is admitted as before."""
+        """Return whether a person may still be logged in: they have the same credentials and role as
+        before.
+        """
         person = self.people.get(principal.name or "")
         is_same = person is not None and not person.leaving and person.role == principal.role
         return is_same and self._has_token(principal.token_id)

@@ -130,7 +130,8 @@ class Usage:
         self._access = access
         self._people = people
         self._now = now
-        self._stored: dict[str, tuple[float, int]] = {}  # by person: when the sum was made, and the sum
+        # By person: when the sum of stored bytes was made, and the sum.
+        self._stored: dict[str, tuple[float, int]] = {}
         self._limits: dict[str, Limits] = {}
         self._limited: Mapping[str, Person] = {}  # the people of `_limits`: each change makes another object
 

@@ -12,7 +12,7 @@ AT_ONCE = 8  # tasks: few, so that other clients are served meanwhile
 DELETED_AT_ONCE = 16  # tasks, which share commits: more would make other clients wait longer for theirs
 
 Action = Literal["cancel", "pause", "resume", "retry", "delete"]
-Outcome = TaskStatus | AppError | None  # None: the task is deleted
+Outcome = TaskStatus | AppError | None  # the status after the action; None: the task was deleted
 
 
 async def act_on_all(tasks: Tasks, action: Action, ids: Sequence[str]) -> list[Outcome]:
@@ -21,7 +21,7 @@ async def act_on_all(tasks: Tasks, action: Action, ids: Sequence[str]) -> list[O
     Running tasks are acted on last: stopping one frees its place, in which a queued task would begin that is
     about to be stopped as well.
     """
-    gone = list[str]()  # ids of deleted tasks, of which the row is left
+    gone = list[str]()  # ids of deleted tasks whose rows are still stored
     acts: dict[Action, Callable[[str], Awaitable[TaskStatus | None]]] = {
         "cancel": tasks.cancel,
         "pause": tasks.pause,
@@ -47,8 +47,8 @@ async def act_on_all(tasks: Tasks, action: Action, ids: Sequence[str]) -> list[O
     await asyncio.gather(*map(act_on, sorted(dict.fromkeys(ids), key=running.__contains__)))
     try:
         await tasks.forget(gone)
-    except AppError as error:  # the tasks are unknown all the same, and the next start forgets them
+    except AppError as error:  # the tasks count as deleted all the same; the next start deletes their rows
         outcomes |= dict.fromkeys(gone, error)
-    if unexpected:  # raised only now that all tasks are done
+    if unexpected:  # raised only after the action on all other tasks
         raise unexpected[0]
     return [outcomes[task_id] for task_id in ids]

@@ -33,12 +33,13 @@ ENVIRONMENT_OF_CHILDREN = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL
 MAX_PACKET = 64 * 1024
 MAX_LINE = 8 * 1024 * 1024
 GRACE = 0.7  # seconds a child has to end by itself before its group is killed
-KILLED_WITHIN = 0.6  # seconds the fork server then has to kill it; a cancel must not wait for one that hangs
+# Seconds the fork server then has to kill the child; a cancel must not wait for one that hangs.
+KILLED_WITHIN = 0.6
 DIES_WITHIN = 0.3  # seconds for a child to die that was killed without the fork server
 WARM_WITHIN = 120.0  # seconds from its start
 PING_EVERY = 5.0  # seconds between pings while children run
 PING_EVERY_WHILE_IDLE = 30.0  # seconds between pings while none does
-PING_ANSWERED_WITHIN = 15.0  # seconds; then the fork server is killed, and its children with it
+PING_ANSWERED_WITHIN = 15.0  # seconds, after which the fork server is killed, and its children with it
 RESTART_DELAYS = (0.1, 0.5, 2.0, 10.0)  # seconds before a new fork server; longer after each that ended cold
 
 
@@ -109,7 +110,7 @@ class Child:
     def __init__(self, server: "ForkServer", job_id: str) -> None:
         self._server = server
         self._id = job_id
-        self.pid: int | None = None  # once the fork server has said that it began
+        self.pid: int | None = None  # None until the fork server has said that the child began
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
         self.exited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -158,7 +159,7 @@ class Child:
 
 
 async def stopped(starting: asyncio.Future[Child]) -> None:
-    """Stop a child, also one that is still about to start."""
+    """Stop a child, even if it has not started yet."""
     await (await starting).stop()
 
 
@@ -226,7 +227,7 @@ class ForkServer:
         self._needed_at = 0.0  # the event loop's time
         self._awake = asyncio.Event()
         self._awake.set()
-        self._cold_ends = 0  # ends in a row without having been warm
+        self._cold_ends = 0  # how often in a row it has ended without having been warm
         self._failed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -262,11 +263,11 @@ class ForkServer:
         await self._warm.wait()
 
     async def known(self) -> None:
-        """Return once jobs can be started, or it is known why not: see `lacks`."""
+        """Return once jobs can be started, or once it is known why they cannot: see `lacks`."""
         await self._known.wait()
 
     async def failed(self, times: int) -> None:
-        """Return once it has ended that many `times` in a row without having been warm."""
+        """Return once the fork server has ended that many `times` in a row without having been warm."""
         while self._cold_ends < times:
             self._failed.clear()
             await self._failed.wait()
@@ -297,7 +298,7 @@ class ForkServer:
 
     @property
     def _is_waking(self) -> bool:
-        """Also true while it is asleep."""
+        """Whether the fork server works, but is not warm: it is starting again, or asleep."""
         return self.ready is not None and not self.is_warm
 
     async def answers(self, within: float) -> bool:
@@ -330,8 +331,8 @@ class ForkServer:
                 await self.warm()
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
-            # No await from here to the send, so that the child is registered and sent to the same fork
-            # server: when that ends, `_run_once` reports all registered children as gone.
+            # No await from here to the send: the child must be registered for the fork server that gets it.
+            # When that fork server ends, `_run_once` reports its registered children as gone.
             child = self._children[job_id] = Child(self, job_id)
             self._idle.clear()
             self._ping_wanted.set()
@@ -344,7 +345,7 @@ class ForkServer:
         return child
 
     async def kill(self, job_id: str) -> None:
-        with contextlib.suppress(OSError):  # a dead fork server takes its children along
+        with contextlib.suppress(OSError):  # the fork server is dead, and its children with it
             await self._send({"op": "kill", "id": job_id})
 
     async def _supervise(self) -> None:

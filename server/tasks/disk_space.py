@@ -59,7 +59,8 @@ class Reserve:
         self.disk = disk
         self._elsewhere = elsewhere
         self._promised: dict[str, tuple[Path, int]] = {}
-        self._refused: dict[str, tuple[float, int]] = {}  # when, and how many free bytes were needed
+        # For each download that was refused: when, and how many free bytes it needed.
+        self._refused: dict[str, tuple[float, int]] = {}
         self._one_at_a_time = asyncio.Lock()
         self.begun = asyncio.Event()  # set by each attempt that begins: the disk is to be watched again
 
@@ -76,7 +77,8 @@ class Reserve:
                 missing = await asyncio.to_thread(_missing_bytes, promised)
                 wanted = least + sum(missing)
                 if missing[-1] and self.disk.free() < wanted:
-                    if wanted <= self.disk.size():  # else no deletion of other files could make enough room
+                    # A larger download would have no room even if all other files were deleted.
+                    if wanted <= self.disk.size():
                         self._refused[task_id] = time.monotonic(), wanted
                     return False
             self._refused.pop(task_id, None)

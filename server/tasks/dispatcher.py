@@ -81,7 +81,7 @@ class LocalDispatcher:
         self._dated: dict[str, tuple[datetime, Queued]] = {}  # tasks that begin at a date
         self._first_date = LAST_DATE  # not later than the earliest date in `_dated`
         self._wall_check: asyncio.TimerHandle | None = None
-        # Tasks that clients have asked to start beyond all limits.
+        # Tasks that clients have asked to start at once, beyond all limits.
         self._asked_to_start: dict[str, Queued] = {}
         self._running: dict[str, RunningAttempt] = {}
         self._held_lists: dict[
@@ -149,7 +149,7 @@ class LocalDispatcher:
                 raise OverLimit("max_running", share, used)
 
     async def withdraw(self, *task_ids: str) -> None:
-        for task_id in task_ids:  # first, so that none of them gets a place that becomes free
+        for task_id in task_ids:  # first: none of these tasks may get a place that becomes free below
             self._withdraw_from_queue(task_id)
         # A task whose attempt ended before the cancel may have been queued again, and have begun again.
         while jobs := [self._running[task_id].job for task_id in task_ids if task_id in self._running]:
@@ -160,7 +160,7 @@ class LocalDispatcher:
                 self._withdraw_from_queue(task_id)
 
     def hold_list(self, playlist_id: str, number: int) -> None:
-        # Entries with a timer or a date are dropped at that time, by `submit`.
+        # Entries that wait for a timer or a date are dropped by `submit`, when that time comes.
         self._held_lists[playlist_id] = number
         self._queue.discard_list(playlist_id)
 
@@ -277,7 +277,8 @@ class LocalDispatcher:
             taken[queued.host] += 1
             taken_by[queued.owner] += 1
             job.add_done_callback(partial(self._ended, task_id))
-        if self._max_per_host:  # record which tasks are held up now, and which no longer are
+        # Record which tasks wait for a place of their host now, and which no longer do.
+        if self._max_per_host:
             busy = (host for host, count in taken.items() if count >= self._max_per_host)
             hosts = [*busy]
             held_up = {*self._queue.next_of(hosts), *self._lists.next_of(hosts)}
@@ -290,7 +291,8 @@ class LocalDispatcher:
             self._held_up = held_up
 
     async def _record_host_is_busy(self, task_id: str, busy: bool) -> None:
-        # On an error the task is gone, or shows no reason for its wait; `ValueError`: its row is damaged.
+        # Errors: the task is gone, or it waits for something else and shows no reason, or its row is damaged
+        # (`ValueError`).
         with suppress(TaskNotFound, StoreUnavailable, ValueError):
             await self._host_is_busy(task_id, busy)
 
@@ -313,7 +315,7 @@ class LocalDispatcher:
 
     def _ended(self, task_id: str, job: asyncio.Task[Queued | None]) -> None:
         asked_for = self._running.pop(task_id).again
-        if not job.cancelled():  # else the caller that cancelled it decides what becomes of the task
+        if not job.cancelled():  # after a cancel, the caller that cancelled decides what becomes of the task
             again = [queued for queued in (job.result(), asked_for) if queued]
             if again:
                 self.submit(max(again, key=lambda queued: queued.revision))
@@ -321,7 +323,7 @@ class LocalDispatcher:
         self._start_queued()
 
 
-Line = tuple[str, str | None]  # a host and a person, or nobody: whose tasks there stand in one line
+Line = tuple[str, str | None]  # a host, and a person or None: tasks that share both wait in one line
 
 
 class Queue:
@@ -345,7 +347,7 @@ class Queue:
         heapq.heappush(self._heaps[queued.host, queued.owner], _place_of(queued))
 
     def discard(self, task_id: str) -> None:
-        self._queued.pop(task_id, None)  # its entry in the heap is skipped later
+        self._queued.pop(task_id, None)  # the task's entry in the heap is skipped later
 
     def discard_list(self, playlist_id: str) -> None:
         """Take out all entries of a list at once: thousands of stale places would be skipped one by one."""

@@ -104,10 +104,10 @@ class ChangeLog(Generic[Value]):
 
     def __init__(self) -> None:
         self._newest: dict[str, tuple[int, Value]] = {}
-        # One entry for each change, also where a newer change of the same task has replaced it.
+        # One entry for each change, even after a newer change of the same task has replaced the older one.
         self._positions: list[int] = []
         self._ids: list[str] = []
-        self._begin = 0  # the index of the first one that is not dropped
+        self._begin = 0  # the index of the first entry that is not dropped
 
     def __len__(self) -> int:
         return len(self._newest)
@@ -225,7 +225,7 @@ class Hub:
                 self._nobody_watches.set()
 
     def watched_ids(self) -> set[str | None]:
-        """Ids of the tasks that are watched; None is one of them if somebody watches all tasks."""
+        """Return the ids of the watched tasks, with None among them if somebody watches all tasks."""
         return set(self._watchers)
 
     def is_watched(self, task_id: str) -> bool:
@@ -277,7 +277,7 @@ class Hub:
         self.publish(Removed(task_id, owner))
 
     def missed(self) -> None:
-        """End the watchers of all tasks: changes and removals may have been missed until now."""
+        """End the watchers of all tasks, since changes and removals may have been missed."""
         self._missed_at = time.monotonic()
         if self._history is not None:
             self._count()
@@ -286,7 +286,7 @@ class Hub:
             watcher.close()
 
     def keep_history(self) -> None:
-        """Number the changes and keep the last ones, from now on: a server without event streams need not."""
+        """Number and keep the last changes from now on; a server without event streams does not need them."""
         self._count()
         if self._history is None:
             self._history, self._history_from = ChangeLog(), self.number
@@ -346,7 +346,7 @@ class Hub:
                 watcher.close()
 
     async def left_alone(self) -> None:
-        """Return when nobody watches."""
+        """Return once nobody watches."""
         while self._watchers or self._of_queue:
             self._nobody_watches.clear()
             await self._nobody_watches.wait()

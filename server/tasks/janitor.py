@@ -19,7 +19,7 @@ CHECK_DISK_EVERY = 1.0  # seconds
 CHECK_IDLE_DISK_EVERY = 5.0  # seconds, while no task runs and nothing is wrong
 MAKE_ROOM_EVERY = 15.0  # seconds between tries to delete something while the disk is full
 CHECK_EXPIRED_EVERY = 20.0  # seconds: retention acts within a minute
-AT_ONCE = 100  # expired tasks removed in one go
+AT_ONCE = 100  # the most expired tasks that are removed at a time
 
 MakeRoom = Callable[[Callable[[], bool]], Awaitable[None]]
 
@@ -71,7 +71,7 @@ class DiskWatch:
         if await self._trouble():
             self._in_trouble = True
             self._dispatcher.hold()
-            return  # what is mounted there instead says nothing about the room
+            return  # the folder is another mount now, whose free space does not matter
         if self._in_trouble:
             self._in_trouble = False
             if not self._low:

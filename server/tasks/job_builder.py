@@ -59,7 +59,7 @@ class Players:
         host = urlsplit(url).hostname or ""
         if learned.player in self._known or not any(is_within(host, domain) for domain in _HOSTS):
             return
-        # The order has distinct positions, all below the number that the player's name ends in.
+        # The order is a list of distinct positions, all below the number at the end of the player's name.
         player, places = _PLAYER.fullmatch(learned.player), set(learned.order)
         if player is None or len(places) < len(learned.order) or not places <= set(range(int(player[1]))):
             return
@@ -145,12 +145,13 @@ class CookieChoice:
         stored.
         """
         name = asked_for
-        if not name:  # the default of the longest host that fits
+        if not name:  # the default of the most specific host that fits
             host = (urlsplit(url).hostname or "").lower()
             fitting = [domain for domain in self.defaults if is_within(host, domain.lower())]
             name = self.defaults[max(fitting, key=len)] if fitting else None
         stored_as = name
-        if asked_for and self.stored.are_separate:  # only whoever runs the server gives cookies to everybody
+        # Cookies that a request names are its owner's; only the operator's defaults are for everybody.
+        if asked_for and self.stored.are_separate:
             stored_as = stored_name(asked_for, owner)
         found = await self.stored.get(stored_as) if stored_as else None
         if name and found is None and not asked_for:

@@ -61,7 +61,7 @@ class Playlists:
         """
         while True:
             playlist = await self._store.get(playlist_id)
-            if playlist.row:  # it is an entry of another list
+            if playlist.row:  # the list is itself an entry of another list
                 await self._recorder.take([playlist])
                 continue
             before = playlist.status
@@ -114,7 +114,7 @@ class Playlists:
         places: dict[
             str, tuple[int, int]
         ] = {}  # by list: its last action, and the last entry that has taken it
-        others: dict[str, int] = {}  # the actions of other servers at the last look
+        others: dict[str, int] = {}  # by list: the last action of another server, at the last look
         look_at = loop.time()
         while True:
             pause = 0.0
@@ -148,7 +148,7 @@ class Playlists:
                 if not exc.is_logged:
                     log.warning("entries of lists wait to be saved: %s", exc.__cause__ or exc)
                 pause = RETRY_AFTER_ERROR
-            except AppError as exc:  # a worker is silent
+            except AppError as exc:  # the worker that runs an attempt does not answer
                 log.warning("entries of a list cannot be stopped yet: %s", exc)
                 pause = RETRY_AFTER_ERROR
             except Exception:
@@ -197,7 +197,7 @@ class Playlists:
                     taken = cancelled.model_copy(update={"list_action": REMOVAL})
                     if not await self._recorder.take([Task(entry.request, taken, entry.status)]):
                         return place
-            with contextlib.suppress(TaskNotFound):  # a client has removed them one by one meanwhile
+            with contextlib.suppress(TaskNotFound):  # a client has removed these entries one by one meanwhile
                 marked = await self._store.mark_removed(*(entry.status.task_id for entry in entries))
                 await self._remove(marked)
             return end

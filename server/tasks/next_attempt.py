@@ -66,7 +66,7 @@ def after_loss(status: TaskStatus) -> Event:
 
 def after_failure(status: TaskStatus, broken: Broken, settings: DownloadSettings, lasted: float = 0) -> Event:
     """Return the event after an attempt that `lasted` so many seconds and ended as `broken` says."""
-    if broken.code == "worker_lost":  # a program that the child had started was killed
+    if broken.code == "worker_lost":  # the child lost a program that it had started
         return after_loss(status)
     if broken.code == "disk_full":
         return Requeued(because=DISK_FULL, after=DISK_DELAY)
@@ -80,7 +80,8 @@ def after_failure(status: TaskStatus, broken: Broken, settings: DownloadSettings
     # An outage in the middle of a download is waited out.
     free = status.got > 0 and out_of_reach and (status.gained or status.quiet < settings.patience)
     free = free or (broken.expired and status.gained)
-    free = free or (may_pass and broken.after_hold)  # during a hold, links expire
+    # Links may expire while downloads are held, which is not the source's fault.
+    free = free or (may_pass and broken.after_hold)
     is_of_host = status.subscription_id is not None and broken.retryable and broken.code in REFUSES_ALL
     is_of_host = is_of_host and status.faults_in_a_row < MAX_REFUSALS
     free = free or is_of_host
@@ -89,7 +90,8 @@ def after_failure(status: TaskStatus, broken: Broken, settings: DownloadSettings
     delay = float(min(FIRST_DELAY * 2.0 ** min(status.faults_in_a_row, 10), LONGEST_DELAY))
     if broken.retry_after is not None:
         asked = min(broken.retry_after, MAX_RETRY_AFTER)
-        delay = max(asked, delay) if is_of_host else asked  # many refusals in a row never come quickly
+        # A host that refuses gets at least the usual delay, however short the wait that it asks for.
+        delay = max(asked, delay) if is_of_host else asked
     return Requeued(
         because=NEXT_ATTEMPT,
         counts_as_retry=not free,

@@ -104,11 +104,11 @@ class Plugins:
     async def find(self, server: ForkServer) -> PluginsFound:
         """Return the plugins that are there; try them if something has changed since the last trial."""
         found = PluginsFound()
-        for _ in range(2):  # twice: a trial under way may have begun before the last change
+        for _ in range(2):  # a second time if a trial under way had begun before the last change
             seen = await asyncio.to_thread(fingerprint, self._folder)
             if self.found is not None and self.found.seen == seen and self._tried_on is server:
                 if time.monotonic() >= self._retry_at and server.is_warm:
-                    _ = self._begin(server, seen)  # nobody waits for it
+                    _ = self._begin(server, seen)  # the trial goes on by itself
                 return self.found
             # `shield`: one cancelled caller must not cancel the shared trial.
             found = await asyncio.shield(self._begin(server, seen))

@@ -106,7 +106,7 @@ class Recorder:
                 return await self._record_behind(task, event, attempt, perhaps, accepted)
             before, now = task.status, self._clock.now()
             saved = next((each for each in perhaps if each[0][1] == before), None)
-            if saved is not None:  # an earlier try, whose outcome was unknown, has saved it
+            if saved is not None:  # an earlier try has saved the event; its outcome was unknown
                 (before, after), lists = saved
                 break
             if attempt is not None and attempt != before.attempt:
@@ -194,7 +194,7 @@ class Recorder:
                 shared.setdefault(playlist_id, []).append((entry.row, entry.status))
         lists: list[Saved] = []
         for playlist_id, pairs in shared.items():
-            with contextlib.suppress(TaskNotFound, ValueError):  # see `_counted`
+            with contextlib.suppress(TaskNotFound, ValueError):  # the list is gone or damaged, see `_counted`
                 if event := count_moves(pairs):
                     playlist = (await self._store.get(playlist_id)).status
                     lists.append((playlist, apply(playlist, event, now)))
@@ -236,7 +236,7 @@ class Recorder:
             return [], [], []
         try:
             playlist = (await self._store.get(before.playlist_id)).status
-        except (TaskNotFound, ValueError):  # see `_counted`
+        except (TaskNotFound, ValueError):  # the list is gone or damaged, see `_counted`
             return [], [], []
         total, now = playlist.entries.total if playlist.entries else 0, self._clock.now()
         others = event.entries[1:]
@@ -350,7 +350,7 @@ class Recorder:
         if not request.reuse or playlist.scope is None or self._files is None:
             return {}
         shared: dict[int, TaskStatus] = {}
-        taken: set[str] = set()  # an unfinished task counts once, since each list hears once of its end
+        taken: set[str] = set()  # an unfinished task is taken once, since it tells each list once of its end
         there = [shared_task(self._store, self._files, wish or "") for wish in wishes]
         for place, task in enumerate(await asyncio.gather(*there)):
             if task and task.row:

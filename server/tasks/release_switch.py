@@ -81,7 +81,7 @@ class ReleaseSwitch:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        for release in list(self._open):  # also those whose task was cancelled before it began
+        for release in list(self._open):  # also releases whose task was cancelled before it began
             await self.close(release)
 
     async def follow_choice(self) -> None:
@@ -113,7 +113,8 @@ class ReleaseSwitch:
 
     def _read_choice(self) -> tuple[tuple[int, int] | None, str | None]:
         """Return when the choice was made, and the chosen version."""
-        changed_at = self.releases.changed_at()  # first: the next caller notices a change in between
+        # Read before the file: a change in between is noticed by the next caller.
+        changed_at = self.releases.changed_at()
         return changed_at, self.releases.chosen() if changed_at is not None else None
 
     async def _switch(self, version: str | None) -> None:

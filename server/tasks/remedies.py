@@ -72,8 +72,8 @@ _WANT_COOKIES: Final = ("seen_age", "seen_captcha", "seen_login", "renew_cookies
 NEEDS_COOKIES: Final = "use_cookies"
 # If reading a list failed.
 _REMEDIES_OF_LISTS: Final = frozenset(("use_cookies", "without_cookies", "retry_later"))
-_HEIGHTS: Final = (2160, 1440, 1080, 720, 480, 360)  # those that a request can name
-_ASSUMED_HEIGHT: Final = 1080  # if the height of the picture is not known
+_HEIGHTS: Final = (2160, 1440, 1080, 720, 480, 360)  # the heights that a request can name
+_ASSUMED_HEIGHT: Final = 1080  # the height to assume if that of the picture is not known
 
 
 def offered(status: TaskStatus) -> list[str]:
@@ -122,7 +122,7 @@ def _use_cookies(status: TaskStatus, asked: ProcessRequest | None) -> Repaired |
 
 
 def _accept_gaps(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
-    """Only if single segments are missing, not the page or the whole film."""
+    """Only if single segments are missing, and not the page or the whole film."""
     if status.hint != MISSING_SEGMENTS or status.accept_gaps:
         return None
     return Repaired(accept_gaps=True)
@@ -183,7 +183,7 @@ def _subtitles(asked: ProcessRequest, **changed: bool) -> dict[str, Any]:
 
 
 def _take_audio(status: TaskStatus, asked: ProcessRequest | None) -> Repaired | None:
-    """Only if the sound can be downloaded without the picture: else as many bytes would come."""
+    """Only if the sound can be downloaded without the picture: else the same bytes would be downloaded."""
     if status.sound_apart is False and status.error_code != "no_video":
         return None
     return _with_output(Output.AUDIO, Output.VIDEO, asked)

@@ -136,7 +136,8 @@ class Runner:
         await self._fork_server.warm()
         try:
             task = await self._store.get(task_id)
-            REQUEST_ID.set(task.status.request_id)  # this attempt has an asyncio task of its own
+            # Set for this attempt alone, which runs in an asyncio task of its own.
+            REQUEST_ID.set(task.status.request_id)
             PERSON.set(task.status.owner or "")
             request, before = task.effective_request, task.status
             if request is None:
@@ -168,7 +169,7 @@ class Runner:
             try:
                 await self._files.remove(task_id)
             except StorageAway:
-                pass  # a later sweep deletes them
+                pass  # a later sweep deletes the files
             except OSError as exc:
                 log.warning("leftovers of the removed task %s could not be deleted: %s", task_id, exc)
             return None
@@ -317,7 +318,8 @@ class Runner:
             # Shielded: a cancel during the start would leave a child that nobody stops.
             child = self._children[task_id] = await asyncio.shield(starting)
             self._share_rate()
-            if status.finish_asked:  # asked of an earlier child, which was lost before it could
+            # A client asked an earlier child, which was lost before it could end the recording.
+            if status.finish_asked:
                 child.command("finish")
             return await self._listen(status, request, child, job_cookies, accepted)
         finally:

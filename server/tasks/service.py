@@ -94,7 +94,7 @@ class _Shutdown:
     is_draining: bool = False
 
 
-QUEUE = "queue"  # the queue has turns as a task has; no task has this id
+QUEUE = "queue"  # the queue takes turns under this name, as tasks do under their ids
 STARTS = "starts"  # one task at a time is started, so that no two take the last place
 
 
@@ -177,7 +177,7 @@ class Tasks:
         may have the same key. Raises `StoreUnavailable`; then none was accepted.
         """
         refusal: AppError | None = ShuttingDown() if self._shutdown.is_closing else None
-        with contextlib.suppress(OSError):  # the data directory is gone: the store will say so
+        with contextlib.suppress(OSError):  # the data directory is gone, which the store will report
             refusal = refusal or (DiskFull() if self._disk.is_low() else None)
         if owner:
             for refuses in self.refuses:
@@ -388,7 +388,7 @@ class Tasks:
                 return task.status
             if await self._dispatcher.is_paused():
                 raise QueuePaused
-            with contextlib.suppress(OSError):  # the data directory is gone: the attempt will report it
+            with contextlib.suppress(OSError):  # the data directory is gone, which the attempt will report
                 if self._disk.is_low():
                     raise NoRoom
             await self._dispatcher.check_room_to_start(task.status.owner)
@@ -578,7 +578,7 @@ class Tasks:
             async with self._removals:
                 try:
                     await self._files.remove(task_id)
-                except OSError as exc:  # such as a folder that belongs to another user
+                except OSError as exc:  # for example in a folder that belongs to another user
                     raise StorageFailed from exc
             gone.append(task_id)
 
