@@ -27,7 +27,7 @@ from clipwire_client.models import Removed, Task
 from clipwire_client.patience import PASSING, RetryBackoff, SilenceTimer, Troubled
 from clipwire_client.private_addresses import PrivateResolver, refuse_public
 from clipwire_client.subscriptions import Subscriptions
-from clipwire_client.transfer import save_file
+from clipwire_client.transfer import Transfer
 from clipwire_client.wishes import Wishes
 
 ANSWER_WITHIN = 60.0  # seconds that the service may take for an answer
@@ -344,19 +344,17 @@ class Client:
             there = ", ".join(task.files) or "none"
             raise ClipwireError(f"the task has no {kind or 'file'}; there are: {there}", "no_such_file")
         link, info = task.files[kind], task.file_info.get(kind)
-        return await save_file(
+        transfer = Transfer(
             self._session,
             self._origin + link if link.startswith("/") else link,
-            Path(path),
-            into_folder=str(path).endswith("/"),
             size=info.size if info else None,
             sha256=info.sha256 if info else None,
-            overwrite=overwrite,
             progress=progress,
             backoff=RetryBackoff(self.patience, self._tell_trouble),
             silence=SilenceTimer(self._troubled and self._tell_trouble, self.url),
             refusal=self._refusal,
         )
+        return await transfer.save(Path(path), into_folder=str(path).endswith("/"), overwrite=overwrite)
 
     # --- HTTP ---
 

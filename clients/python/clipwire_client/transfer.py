@@ -13,6 +13,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -37,104 +38,108 @@ except ImportError:  # Windows has no `fcntl`
     fcntl = None  # type: ignore[assignment]
 
 
-async def save_file(
-    session: aiohttp.ClientSession,
-    url: str,
-    path: Path,
-    *,
-    into_folder: bool,
-    size: int | None,
-    sha256: str | None,
-    overwrite: bool,
-    progress: Callable[[int, int | None], None] | None,
-    backoff: RetryBackoff,
-    silence: SilenceTimer,
-    refusal: Callable[[int, Mapping[str, str], bytes], ClipwireError],
-) -> Path:
-    """Save a file as `Client.download` says. `refusal` makes an error of an answer that is not the file."""
-    into_folder = into_folder or await asyncio.to_thread(path.is_dir)
-    folder = path if into_folder else path.parent
-    if not into_folder and not overwrite and await asyncio.to_thread(os.path.lexists, path):
-        raise TransferFailed(f"{path} is there already", "file_exists")
-    link = PurePosixPath(unquote(urlsplit(url).path)).name
-    title, etag = link, ""
-    # Bytes of an earlier call are kept only with a checksum: without one they might be of another content.
-    with await asyncio.to_thread(_Part, folder, link, keep=sha256 is not None) as part:
+@dataclass
+class Transfer:
+    """Downloads one file from the service; `refusal` makes an error of an answer that is not the file."""
+
+    session: aiohttp.ClientSession
+    url: str
+    size: int | None
+    sha256: str | None
+    progress: Callable[[int, int | None], None] | None
+    backoff: RetryBackoff
+    silence: SilenceTimer
+    refusal: Callable[[int, Mapping[str, str], bytes], ClipwireError]
+
+    def __post_init__(self) -> None:
+        self._link = PurePosixPath(unquote(urlsplit(self.url).path)).name
+        self._title, self._etag = self._link, ""
+
+    async def save(self, path: Path, *, into_folder: bool, overwrite: bool) -> Path:
+        """Save the file as `Client.download` says."""
+        into_folder = into_folder or await asyncio.to_thread(path.is_dir)
+        folder = path if into_folder else path.parent
+        if not into_folder and not overwrite and await asyncio.to_thread(os.path.lexists, path):
+            raise TransferFailed(f"{path} is there already", "file_exists")
+        # Bytes of an earlier call are kept only with a checksum: without one they might be another file's.
+        keep = self.sha256 is not None
+        with await asyncio.to_thread(_Part, folder, self._link, keep=keep) as part:
+            await self._complete(part)
+            name = _file_name(self._title, self._link)
+            return await asyncio.to_thread(_publish, part, path, name, into_folder, overwrite)
+
+    async def _complete(self, part: "_Part") -> None:
+        """Ask for what is missing, again and again, until `part` is the whole file."""
         is_resumed = part.size > 0
         while True:
-            headers = {"Accept-Encoding": "identity"}
-            if part.size:
-                headers |= {"Range": f"bytes={part.size}-"} | ({"If-Range": etag} if etag else {})
             error: ClipwireError
-            silence.restart()
+            self.silence.restart()
             try:
-                async with session.get(url, headers=headers, timeout=TIMEOUT) as answer:
-                    if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                        if part.size != size:
-                            await asyncio.to_thread(part.begin_anew)
-                    elif not answer.ok:
-                        problem = await answer.content.read(MAX_PROBLEM)
-                        raise refusal(answer.status, answer.headers, problem)
-                    else:
-                        etag = answer.headers.get("ETag", "")
-                        if answer.content_disposition and answer.content_disposition.filename:
-                            title = answer.content_disposition.filename
-                        size = await _receive(answer, part, size, progress, backoff, silence)
-                if size is None or (part.size >= size and sha256 is None):
-                    break
-                if part.size >= size:
-                    if part.sha256() == sha256:
-                        break
+                await self._ask_for_rest(part)
+                if self.size is None or (part.size >= self.size and self.sha256 in (None, part.sha256())):
+                    return
+                error = TransferFailed(
+                    f"the transfer of {self._title} ended after {part.size} of {self.size} bytes"
+                )
+                if part.size >= self.size:
+                    await asyncio.to_thread(part.begin_anew)
                     if not is_resumed:
-                        await asyncio.to_thread(part.begin_anew)
-                        raise TransferFailed(f"{title} did not come as the service has it", "wrong_sha256")
+                        wrong = f"{self._title} did not come as the service has it"
+                        raise TransferFailed(wrong, "wrong_sha256")
                     # The fault may be in the bytes of an earlier call: fetch all of it once more.
                     is_resumed = False
-                    await asyncio.to_thread(part.begin_anew)
                     part.most = 0
-                error = TransferFailed(f"the transfer of {title} ended after {part.size} of {size} bytes")
             except (aiohttp.ClientError, ConnectionError, TimeoutError) as broken:
                 why = str(broken) or type(broken).__name__
-                error = ServerUnreachable(f"the transfer of {title} broke after {part.size} bytes: {why}")
+                error = ServerUnreachable(
+                    f"the transfer of {self._title} broke after {part.size} bytes: {why}"
+                )
             except ClipwireError as refused:
                 if refused.status not in PASSING:
                     raise
                 error = refused
             finally:
-                silence.end()
-            await backoff.after(error)
-        name = _file_name(title, link)
-        return await asyncio.to_thread(_publish, part, path, name, into_folder, overwrite)
+                self.silence.end()
+            await self.backoff.after(error)
 
+    async def _ask_for_rest(self, part: "_Part") -> None:
+        """Request what `part` does not have, and write what comes."""
+        headers = {"Accept-Encoding": "identity"}
+        if part.size:
+            headers |= {"Range": f"bytes={part.size}-"} | ({"If-Range": self._etag} if self._etag else {})
+        async with self.session.get(self.url, headers=headers, timeout=TIMEOUT) as answer:
+            if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                if part.size != self.size:
+                    await asyncio.to_thread(part.begin_anew)
+            elif not answer.ok:
+                problem = await answer.content.read(MAX_PROBLEM)
+                raise self.refusal(answer.status, answer.headers, problem)
+            else:
+                self._etag = answer.headers.get("ETag", "")
+                if answer.content_disposition and answer.content_disposition.filename:
+                    self._title = answer.content_disposition.filename
+                await self._receive(answer, part)
 
-async def _receive(
-    answer: aiohttp.ClientResponse,
-    part: "_Part",
-    size: int | None,
-    progress: Callable[[int, int | None], None] | None,
-    backoff: RetryBackoff,
-    silence: SilenceTimer,
-) -> int | None:
-    """Write what comes; return the size of the whole file, or None if nobody says it."""
-    found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-    whole = found[3] if found else answer.headers.get("Content-Length", "")
-    if size is None and whole.isdecimal():
-        size = int(whole)
-    if answer.status != HTTPStatus.PARTIAL_CONTENT:
-        await asyncio.to_thread(part.begin_anew)
-    elif not found or int(found[1]) != part.size:  # a proxy has changed the range
-        await asyncio.to_thread(part.begin_anew)
-        return size
-    async for block in answer.content.iter_chunked(BLOCK):
-        silence.restart()
-        await asyncio.to_thread(part.write, block)
-        # Only more bytes than ever are progress: a page in place of the file may come again and again.
-        if part.size > part.most:
-            part.most = part.size
-            backoff.reset()
-        if progress:
-            progress(part.size, size)
-    return size
+    async def _receive(self, answer: aiohttp.ClientResponse, part: "_Part") -> None:
+        """Write what comes, and note the size of the whole file if the answer says it."""
+        found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+        whole = found[3] if found else answer.headers.get("Content-Length", "")
+        if self.size is None and whole.isdecimal():
+            self.size = int(whole)
+        if answer.status != HTTPStatus.PARTIAL_CONTENT:
+            await asyncio.to_thread(part.begin_anew)
+        elif not found or int(found[1]) != part.size:  # a proxy has changed the range
+            await asyncio.to_thread(part.begin_anew)
+            return
+        async for block in answer.content.iter_chunked(BLOCK):
+            self.silence.restart()
+            await asyncio.to_thread(part.write, block)
+            # Only more bytes than ever are progress: a page in place of the file may come again and again.
+            if part.size > part.most:
+                part.most = part.size
+                self.backoff.reset()
+            if self.progress:
+                self.progress(part.size, self.size)
 
 
 class _Part:
