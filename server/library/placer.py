@@ -432,14 +432,27 @@ class Placer:
         """
         by_task = dict[str, OfTask]()
         for task_id in (*file_set.about.get(OTHER_TASKS, ()), file_set.task_id):
-            by_task[task_id] = of_task = await self._store.of_task(task_id, file_set.set_id)
-            library = of_task.library
+            of_task = await self._store.of_task(task_id, file_set.set_id)
             with suppress(TaskNotFound, ValueError):  # the task was deleted, or its row is damaged
-                await self._tasks.tell_of_library(task_id, library)
-                if of_task.is_untold:
-                    waits = library is not None and library.state == "waiting"
-                    await self._store.tell_ends(task_id, now=None if waits else self._now)
+                of_task = await self._tell_task(task_id, file_set, of_task)
+            by_task[task_id] = of_task
         return by_task
+
+    async def _tell_task(self, task_id: str, file_set: FileSet, of_task: OfTask) -> OfTask:
+        """Tell one task; return what the library has of it then.
+
+        Another set of the task may be placed meanwhile and its news be told first: what was just told is read
+        again, until it is still true.
+        """
+        told = None
+        while told is None or told.library != of_task.library:
+            told = of_task
+            await self._tasks.tell_of_library(task_id, told.library)
+            of_task = await self._store.of_task(task_id, file_set.set_id)
+        if of_task.is_untold:
+            waits = of_task.library is not None and of_task.library.state == "waiting"
+            await self._store.tell_ends(task_id, now=None if waits else self._now)
+        return of_task
 
     async def _delete_set(self, claimed: Claimed, library: PlacedFiles) -> None:
         """Delete the files of a set, and those of its folder if no other set lies there."""

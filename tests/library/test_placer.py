@@ -24,7 +24,7 @@ from server.api import keys
 from server.core.clock import stopwatch
 from server.core.events import Completed, Described, ProducedFile, Resumed, Retried, Started
 from server.core.film import VideoInfo
-from server.core.task import TaskStatus
+from server.core.task import InLibrary, TaskStatus
 from server.library import placer
 from server.library.library_folder import MARKER
 from server.library.library_names import label_of
@@ -36,6 +36,7 @@ from server.settings import DownloadSettings, LibrarySettings, StorageSettings, 
 from server.subscriptions.source import SourcePicture
 from server.subscriptions.subscription import CheckResult, Claim, FoundEntry, Pace
 from server.subscriptions.subscription_routes import SUBSCRIPTIONS
+from server.tasks.service import Tasks
 from tests.inside import Inside, inside
 from tests.subscriptions.test_subscription_rows import entries
 
@@ -178,6 +179,36 @@ async def waits(server: Inside, task_id: str, reason: str = "") -> dict[str, Any
 async def until(holds: Callable[[], bool]) -> None:
     while not holds():
         await asyncio.sleep(0.02)
+
+
+async def test_old_news_of_one_set_does_not_replace_those_of_another(
+    server: Inside, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task hears of its first set only after it has heard of both."""
+    tell, is_held, go_on = Tasks.tell_of_library, asyncio.Event(), asyncio.Event()
+    told = list[InLibrary | None]()
+
+    async def tell_late(tasks: Tasks, task_id: str, library: InLibrary | None) -> None:
+        if library and library.state == "placed" and not is_held.is_set():
+            is_held.set()
+            await go_on.wait()
+        await tell(tasks, task_id, library)
+        told.append(library)
+
+    monkeypatch.setattr(Tasks, "tell_of_library", tell_late)
+    task_id = await submitted(server)
+    await completed(server, task_id)
+    async with asyncio.timeout(50):
+        await is_held.wait()
+        second = {"library": PLAIN | {"folder": "Second"}}
+        async with server.client.post(f"/api/tasks/{task_id}/place", json=second) as answer:
+            assert answer.status == 202, await answer.text()
+        both = await placed(server, task_id)
+        assert both == all_of(root)
+        before = len(told)
+        go_on.set()
+        await until(lambda: len(told) > before + 1)
+        assert await placed(server, task_id) == both
 
 
 async def test_what_is_fetched_is_placed_and_the_task_says_where(server: Inside, root: Path) -> None:
