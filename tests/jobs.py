@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -281,7 +281,7 @@ def download_job(
     request = ProcessRequest(url=url, **wishes)
     lock = directory.with_suffix(".lock")
     told = {"item": item, "lists": lists, "title": title, "accept_gaps": gaps, "tells_about": tells_about}
-    return maker.job("download", request, directory, lock, text, **told)
+    return replace(maker.job("download", request, directory, lock, text), **told)
 
 
 def list_job(directory: Path, url: str, ffmpeg: str = FFMPEG, known: int = 0, **wishes: Any) -> jobs.Job:
@@ -290,7 +290,8 @@ def list_job(directory: Path, url: str, ffmpeg: str = FFMPEG, known: int = 0, **
     """
     maker = _maker(ffmpeg, **_limits(wishes))
     request = ProcessRequest(url=url, playlist=True, **wishes)
-    return maker.job("expand", request, directory, directory.with_suffix(".lock"), known=known)
+    job = maker.job("expand", request, directory, directory.with_suffix(".lock"))
+    return replace(job, known=known)
 
 
 def _limits(wishes: dict[str, Any]) -> dict[str, Any]:

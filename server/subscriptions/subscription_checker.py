@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -242,9 +242,8 @@ class SubscriptionChecker:
         folder = self._workplace.scratch / f"check.{uuid4()}"
         within = WHOLE_CHECK_DEADLINE if whole else CHECK_DEADLINE
         check = self._wishes(claim, whole=whole, within=within - STOP_READING_BEFORE_DEADLINE)
-        job = self._jobs.job(
-            "check", request, folder / "work", folder / "lock", job_cookies.text, check=check
-        )
+        job = self._jobs.job("check", request, folder / "work", folder / "lock", job_cookies.text)
+        job = replace(job, check=check)
 
         async def work(_: bool) -> _ChildResults | Broken:
             async with child_in_scratch(self._fork_server.start, job, folder) as child:

@@ -12,7 +12,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -21,8 +21,7 @@ from server.core.action_requests import InfoRequest
 from server.core.cookie_format import is_within, stored_name
 from server.core.errors import StoreUnavailable
 from server.core.events import Learned
-from server.core.film import ListedInfo
-from server.core.jobs import CheckWishes, Job, Wishes, wishes_from
+from server.core.jobs import Job, Wishes, wishes_from
 from server.core.ports import Cookies, StoredCookies
 from server.core.process_request import ProcessRequest
 from server.settings import DownloadSettings
@@ -84,7 +83,8 @@ class JobMaker:
         most = self.settings.max_playlist
         known, last = min(wanted.passed_over, most), min(wanted.passed_over + wanted.limit, most)
         request = ProcessRequest(url=wanted.url)
-        return self.job("info", request, directory, lock, cookies, known=known, most=last)
+        job = self.job("info", request, directory, lock, cookies)
+        return replace(job, known=known, max_playlist=last)
 
     def job(
         self,
@@ -93,18 +93,8 @@ class JobMaker:
         directory: Path,
         lock: Path,
         cookies: str | None = None,
-        *,
-        item: int | None = None,
-        says: ListedInfo | None = None,
-        lists: tuple[str, ...] | None = None,
-        title: str | None = None,
-        accept_gaps: bool = False,
-        tells_about: bool = False,
-        known: int = 0,
-        most: int | None = None,
-        check: CheckWishes | None = None,
     ) -> Job:
-        """See `Job`; `most` is by default the setting `max_playlist`."""
+        """Return a job with what all kinds have; the caller adds to it what only its kind has, see `Job`."""
         return Job(
             kind=kind,
             directory=str(directory),
@@ -116,20 +106,14 @@ class JobMaker:
             proxy=self.settings.proxy,
             rate_limit=self.settings.rate_limit,
             max_filesize=self.settings.max_filesize,
-            item=item,
-            accept_gaps=accept_gaps,
-            tells_about=tells_about,
-            says=says.model_dump(exclude_none=True) if says else {},
-            lists=lists,
-            title=title,
-            known=known,
-            max_playlist=self.settings.max_playlist if most is None else most,
+            item=None,
+            known=0,
+            max_playlist=self.settings.max_playlist,
             cookies=cookies,
             extractor_args=self.settings.extractor_args,
             pot_provider=self.settings.pot_provider,
             sponsorblock_api=self.settings.sponsorblock_api,
             players=self.players.known,
-            check=check,
         )
 
 

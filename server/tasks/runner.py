@@ -293,17 +293,15 @@ class Runner:
         task_id = status.task_id
         work, lock = self._workplace.work(task_id), self._workplace.lock(task_id)
         if status.is_list:
-            job = self._jobs.job("expand", request, work, lock, job_cookies.text, known=status.entries_read)
+            job = self._jobs.job("expand", request, work, lock, job_cookies.text)
+            job = replace(job, known=status.entries_read)
         else:
+            job = self._jobs.job("download", request, work, lock, job_cookies.text)
             is_entry = status.playlist_id is not None
-            job = self._jobs.job(
-                "download",
-                request,
-                work,
-                lock,
-                job_cookies.text,
+            job = replace(
+                job,
                 item=status.item,
-                says=status.says,
+                says=status.says.model_dump(exclude_none=True) if status.says else {},
                 lists=status.lists if is_entry else None,
                 title=status.video_info.title if is_entry else None,
                 accept_gaps=status.accept_gaps,

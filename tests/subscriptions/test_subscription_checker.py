@@ -19,6 +19,8 @@ from server.subscriptions.subscription_checker import SubscriptionChecker
 from server.tasks import leases
 from server.tasks.crash_comparison import JobOutcome
 from server.tasks.fork_servers import ForkServers
+from server.tasks.job_builder import JobMaker
+from server.tasks.programs_found import Tools
 
 URL = "https://a.test/feed"
 CLAIM = Claim(
@@ -116,7 +118,7 @@ def new_checker(
         tasks,  # type: ignore[arg-type]
         child,  # type: ignore[arg-type]
         SimpleNamespace(scratch=scratch),
-        SimpleNamespace(job=lambda *_, **__: None),  # type: ignore[arg-type]
+        JobMaker(DownloadSettings(), Tools(ffmpeg=None, deno=None)),
         None,  # type: ignore[arg-type]
         DownloadSettings(),
         SubscriptionsSettings(),
