@@ -5,6 +5,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ async def seen(browser: Browser, scene: Scene, **look: Any) -> AsyncIterator[Pag
     """Open the page in the state of `scene`."""
     async with open_api() as api:
         await scene.prepare(api)
-        context = await browser.new_context(timezone_id="Asia/Shanghai", **look)
+        context = await browser.new_context(timezone_id=_zone_of_noon(), **look)
         page = await context.new_page()
         await page.goto(api.url_elsewhere if scene.is_elsewhere else api.url)
         await page.locator("#tasks[data-listed], #login").first.wait_for(state="attached")
@@ -87,6 +88,12 @@ async def seen(browser: Browser, scene: Scene, **look: Any) -> AsyncIterator[Pag
         await settle(page)
         yield page
         await context.close()
+
+
+def _zone_of_noon() -> str:
+    """Return a time zone in which it is about noon: after midnight the last hour's rows are yesterday's."""
+    offset = 12 - datetime.now(UTC).hour
+    return f"Etc/GMT{-offset:+d}" if offset else "Etc/GMT"
 
 
 if __name__ == "__main__":
