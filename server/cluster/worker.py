@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 RETRY_WHILE_STORE_UNAVAILABLE = 5.0  # seconds before an attempt is retried that could not begin
 RETRY_GIVING_BACK = 0.5  # seconds between tries to give a job back
-POLL_WISHES_EVERY = 2.0  # seconds between polls for recordings to finish: a notification may be lost
+POLL_WISHES_EVERY = 2.0  # seconds between two looks for wishes of clients: a notification may be lost
 SET_ASIDE_FOR = 60.0  # seconds without a job for a task that failed unexpectedly, or needs a newer server
 
 _BEGIN = f"""
@@ -210,17 +210,19 @@ async def carry_out_wishes(
     begin: Callable[[], Awaitable[object]],
     notified: asyncio.Event,
 ) -> None:
-    """Call `finish` with each task here whose recording a client has asked to finish, and `begin` when a
-    client may have asked to start a task, as `notified` says; never returns.
+    """Call `finish` with each task here whose recording a client has asked to finish, and `begin`, which
+    starts what clients have asked to start; never returns.
+
+    `notified` says when to look. A notification may be lost, before the engine listens or while it connects
+    again: so look every `POLL_WISHES_EVERY` seconds as well.
     """
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_WISHES_EVERY):
                 await notified.wait()
-        if notified.is_set():
-            notified.clear()
-            with suppress(StoreUnavailable):
-                await begin()
+        notified.clear()
+        with suppress(StoreUnavailable):
+            await begin()
         with suppress(StoreUnavailable):
             for task_id in await jobs.to_finish():
                 finish(task_id)

@@ -300,6 +300,18 @@ async def test_a_task_that_was_started_beyond_the_limit_is_stopped_like_any_othe
         assert scene.attempts.running() == ["a"]
 
 
+async def test_a_start_whose_notification_is_lost_takes_a_little_longer(
+    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.cluster.job_dispatcher.WISHES", "nobody_listens")
+    monkeypatch.setattr("server.cluster.worker.POLL_WISHES_EVERY", 0.1)
+    async with open_scene() as scene:
+        tasks = {name: await scene.queue(name) for name in "ab"}
+        await scene.attempts.have_begun("a")
+        await scene.dispatcher.start(tasks["b"])
+        await scene.attempts.have_begun("a", "b")
+
+
 async def test_a_task_begins_before_its_delay_is_over_if_it_is_started(open_scene: OpenScene) -> None:
     async with open_scene() as scene:
         await scene.queue("a")
