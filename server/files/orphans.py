@@ -74,6 +74,9 @@ class Sweep:
                         for status in await self._tasks.statuses([task_id]) if lock.held else ():
                             if status.stage is Stage.COMPLETED:
                                 await self._files.finish(status)
+                    # If the task was removed meanwhile, `claim` has made its lock file anew.
+                    if not await self._tasks.stages([task_id]):
+                        await self._files.remove(task_id)
             except StorageAway:
                 pass  # a later sweep deletes them; this one goes on with the other tasks
             except OSError as exc:

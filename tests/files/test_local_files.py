@@ -27,7 +27,7 @@ from server.files.local import LocalFiles
 from server.files.orphans import Sweep
 from server.files.public_names import MAX_SLUG, new_short, public_name, short_of, slug
 from server.files.publishing import MANIFEST, PREVIEW, UnsafeFile
-from server.files.workplace import PIECE_OF_LOG, LocalWorkplace
+from server.files.workplace import PIECE_OF_LOG, LocalWorkplace, Lock
 from tests.examples import utc_now
 
 JPEG = b"\xff\xd8\xff\xe0 a picture"
@@ -660,6 +660,9 @@ class Known:
     async def stages(self, task_ids: Sequence[str]) -> dict[str, Stage]:
         return {task_id: self._stages[task_id] for task_id in task_ids if task_id in self._stages}
 
+    def forget(self, task_id: str) -> None:
+        del self._stages[task_id]
+
     async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
         return [
             completed(self._files, task_id).model_copy(update={"stage": self._after[task_id]})
@@ -710,6 +713,22 @@ async def test_a_retry_that_begins_during_the_sweep_keeps_its_files(files: Local
     leave(files)
     await files.sweep(Known({TASK: Stage.COMPLETED}, after={TASK: Stage.INFO}))
     assert files.workplace.work(TASK).exists()
+
+
+async def test_a_task_that_is_removed_during_the_sweep_leaves_no_lock(files: LocalFiles) -> None:
+    leave(files)
+    known = Known({TASK: Stage.COMPLETED}, after={})
+    claim = files.workplace.claim
+
+    def remove_and_claim(task_id: str) -> Lock:
+        known.forget(task_id)
+        files.workplace.claim = claim  # type: ignore[method-assign]
+        files.workplace.remove(task_id)
+        return claim(task_id)
+
+    files.workplace.claim = remove_and_claim  # type: ignore[method-assign]
+    await files.sweep(known)
+    assert not files.workplace.lock(TASK).exists()
 
 
 async def test_a_child_that_holds_its_lock_keeps_its_files(files: LocalFiles) -> None:
