@@ -84,7 +84,7 @@ class Placer:
         self._waiting = frozenset[str]()  # unplaced sets at the last check, while the folder was away
 
     async def run(self, *, alone: bool) -> None:
-        """Place files until cancelled. `alone`: no other server does."""
+        """Place files until cancelled. `alone`: no other server places files."""
         self._store.listen(self._placings.called.set)
         self._is_alone = alone
         if alone:

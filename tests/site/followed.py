@@ -90,7 +90,7 @@ async def told(request: web.Request) -> web.Response:
 
 
 async def page(request: web.Request) -> web.Response:
-    """Return the page of one entry: that of a film, changed by what `Followed.pages` has under its id."""
+    """Return an entry's page: a film, with the values that `Followed.pages` has for the entry's id."""
     followed, name = _followed(request), request.match_info["id"]
     film = {"id": name, "title": f"Film {name}", "url": f"{request.url.origin()}/video.mp4"}
     said = film | followed.pages.get(name, {})

@@ -189,7 +189,7 @@ class Channel:
         self.seen |= {entry.name: entry for entry in fresh}
 
     def forget(self, names: Iterable[str]) -> None:
-        """Forget these entries as the user did: they are new at the next check."""
+        """Expect what follows when a user forgets these entries: the next check finds them as new."""
         for name in names:
             self.seen.pop(name, None)
         self.told = {}

@@ -375,7 +375,7 @@ class Client:
         return _object(body) or self._is_another(HTTPStatus.OK, "something else than an object")
 
     async def _changed(self, task_id: str, etag: str | None) -> tuple[Task | None, str | None]:
-        """Return the status once it differs from that of `etag`, by a long poll; None after a while."""
+        """Return the status once its ETag is another one, by a long poll; None if it is not in time."""
         status, headers, body = await self._request(
             "GET",
             f"/api/status/{quote(task_id, safe='')}",

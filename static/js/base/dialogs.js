@@ -1,5 +1,5 @@
 // @ts-check
-// Dialogs. The browser's Back closes the last one, as it would leave a page: on a phone people expect this.
+// Dialogs. The browser's Back closes the dialog that was opened last: on a phone people expect this.
 
 /** @typedef {{dialog: HTMLDialogElement, stepBack: () => boolean}} Opened */
 

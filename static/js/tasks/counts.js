@@ -38,7 +38,7 @@ export class Counts extends EventTarget {
   #changes = 0
   #newWatch
   /**
-   * The watch of the queue, made once somebody may see the list: nobody needs it before.
+   * Follows the state of the queue. Made when the list may first be shown: nothing needs it before.
    * @type {Promise<import("./queuewatch.js").QueueWatch> | undefined}
    */
   #watch
