@@ -9,6 +9,7 @@ search text may be empty. Malformed conditions (RFC 9110, section 13) are ignore
 import asyncio
 import gc
 import re
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -75,7 +76,7 @@ def docs_path(request: web.Request) -> str:
 
 
 async def read_object(request: web.Request) -> dict[str, Any]:
-    """The body, a JSON object of at most `MAX_BODY` bytes.
+    """Return the body, a JSON object of at most `MAX_BODY` bytes.
 
     Raises `NotJsonType`, `BodyTooLarge`, `BodyTooSlow`, `NotJson`, `InvalidRequest`.
     """
@@ -86,7 +87,7 @@ async def read_object(request: web.Request) -> dict[str, Any]:
 
 
 async def read_json(request: web.Request, most: int) -> bytes:
-    """The body, not parsed yet, of at most `most` bytes.
+    """Return the body, not parsed yet and without a byte order mark, of at most `most` bytes.
 
     Raises `NotJsonType`, `EncodingUnknown`, `BodyTooLarge`, `BodyTooSlow`, `NotJson`.
     """
@@ -102,15 +103,17 @@ async def read_json(request: web.Request, most: int) -> bytes:
         request = request.clone(client_max_size=most)
     try:
         if request.content.is_eof():  # the body arrived together with the headers: no timer is needed
-            return await request.read()
-        async with asyncio.timeout(BODY_WITHIN):
-            return await request.read()
+            body = await request.read()
+        else:
+            async with asyncio.timeout(BODY_WITHIN):
+                body = await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise BodyTooLarge from None
     except web.RequestPayloadError:  # such as a wrong Content-Encoding
         raise NotJson from None
     except TimeoutError:
         raise BodyTooSlow from None
+    return body.removeprefix(BOM_UTF8)  # Windows PowerShell writes files with one (RFC 8259, section 8.1)
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -94,6 +95,13 @@ async def test_a_bad_body_gets_a_clear_answer(client: Client) -> None:
         headers = {"Content-Type": "application/json"} | more
         answer = await problem(await client.post("/api/process", data=body, headers=headers))
         assert (answer["status"], answer["code"]) == (status, code), (body[:20], more)
+
+
+async def test_a_byte_order_mark_before_the_json_is_ignored(client: Client) -> None:
+    headers = {"Content-Type": "application/json"}
+    for path, body in (("/api/process", URL), ("/api/process/batch", {"requests": [URL]})):
+        response = await client.post(path, data=BOM_UTF8 + json.dumps(body).encode(), headers=headers)
+        assert response.status in (200, 202), await response.text()
 
 
 async def test_all_wrong_fields_are_named_at_once(client: Client) -> None:
