@@ -236,21 +236,24 @@ class Runner:
             log.warning("attempt %s of %s is given up: %s", status.attempt, task_id, exc)
             return exc.status
         except Exception as error:
-            # The disk may have been full here: for the task's log, or at the last rename.
-            if isinstance(error, DiskFull) or found_no_room(error):
-                ended = after_failure(status, Broken(code="disk_full"), self._settings)
-            elif isinstance(error, StoreUnavailable):
-                ended = Requeued(because=NEXT_ATTEMPT)
-            elif isinstance(error, StorageAway) or await self._workplace.trouble():
-                ended = Requeued(because=STORAGE_AWAY, after=DISK_DELAY)
-            else:
-                fault = fault_of(error)
-                await self._workplace.note(task_id, f"internal: error {fault.id}, {error!r}")
-                ended = Failed(code="internal", fault=fault)
+            ended = await self._event_of_error(error, status)
         if isinstance(ended, TaskStatus):
             return ended
         after = await self._recorder.record_surely(task_id, ended, status.attempt, perhaps, accepted)
         return await to_the_end(self._tidied(after, ended))
+
+    async def _event_of_error(self, error: Exception, status: TaskStatus) -> Event:
+        """Return the event that ends an attempt which failed in this process, not in the child."""
+        # The disk may have been full for the task's log, or at the last rename.
+        if isinstance(error, DiskFull) or found_no_room(error):
+            return after_failure(status, Broken(code="disk_full"), self._settings)
+        if isinstance(error, StoreUnavailable):
+            return Requeued(because=NEXT_ATTEMPT)
+        if isinstance(error, StorageAway) or await self._workplace.trouble():
+            return Requeued(because=STORAGE_AWAY, after=DISK_DELAY)
+        fault = fault_of(error)
+        await self._workplace.note(status.task_id, f"internal: error {fault.id}, {error!r}")
+        return Failed(code="internal", fault=fault)
 
     async def _conclude(
         self,
@@ -335,28 +338,24 @@ class Runner:
     ) -> LastWord:
         """Record the child's events, up to its last one, or until the child is gone or has to be stopped."""
         loop, settings = asyncio.get_running_loop(), self._settings
-        speed, is_after_hold, listened_at = SourceSpeed(loop.time()), False, loop.time()
+        reader, speed, is_after_hold = (
+            LineReader(child, settings.stall_timeout),
+            SourceSpeed(loop.time()),
+            False,
+        )
         inner = list[ListEntry]()  # the entries of an entry that is a list
         space: SpaceNeeded | None = None  # saved only if the task has to wait for room
         while True:
-            silent_until = loop.time() + settings.stall_timeout
             try:
-                async with asyncio.timeout_at(silent_until):
-                    line = await child.read_line()
+                line = await reader.next_line()
             except TimeoutError:
-                # This process was suspended, perhaps with the whole machine: what the child wrote meanwhile
-                # is not read yet.
-                if loop.time() > silent_until + SUSPENDED_IF_OVERDUE_BY:
-                    continue
                 log.warning("%s stalled for %s s", status.task_id, settings.stall_timeout)
                 code = "conversion_stalled" if status.stage is Stage.CONVERT else "timeout"
                 return Broken(code=code, retryable=True)
             if not line:
                 return None
-            if loop.time() > listened_at + settings.stall_timeout + SUSPENDED_IF_OVERDUE_BY:
-                # This process did not listen for a while: the source is not to blame.
+            if reader.was_suspended:  # the source is not to blame for the bytes that did not come
                 speed = SourceSpeed(loop.time())
-            listened_at = loop.time()
             match CHILD_EVENT.validate_json(line, extra="ignore"):
                 case Broken() as broken:
                     if broken.code == DISK_FULL and space:
@@ -439,6 +438,40 @@ class Runner:
         if not self._rate_limit:
             return self._rate_limit
         return max(1, self._rate_limit // max(1, children))
+
+
+class LineReader:
+    """Reads what a child writes, and does not blame the child for a suspension of this process.
+
+    The process may be suspended alone, or with the whole machine.
+    """
+
+    def __init__(self, child: Child, stall_timeout: float) -> None:
+        self._child = child
+        self._stall_timeout = stall_timeout  # seconds
+        self._read_at = asyncio.get_running_loop().time()
+        self.was_suspended = False
+        """Whether this process was suspended before it read the newest line."""
+
+    async def next_line(self) -> bytes:
+        """Return the child's next line; b"" if the child is gone.
+
+        Raises `TimeoutError` if the child has written nothing for `stall_timeout`.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            silent_until = loop.time() + self._stall_timeout
+            try:
+                async with asyncio.timeout_at(silent_until):
+                    line = await self._child.read_line()
+            except TimeoutError:
+                if loop.time() <= silent_until + SUSPENDED_IF_OVERDUE_BY:
+                    raise
+                continue  # what the child wrote during the suspension is not read yet
+            now = loop.time()
+            self.was_suspended = now > self._read_at + self._stall_timeout + SUSPENDED_IF_OVERDUE_BY
+            self._read_at = now
+            return line
 
 
 class SourceSpeed:
