@@ -178,7 +178,11 @@ class Town:
     async def delete(self, task: Accepted) -> None:
         await asyncio.sleep(self._chance.uniform(0, 1))
         task.is_deleted = True
-        status, _ = await self._answer("DELETE", f"/api/tasks/{task.task_id}", headers=task.person.headers)
+        path = f"/api/tasks/{task.task_id}"
+        status, _ = await self._answer("DELETE", path, headers=task.person.headers)
+        while status == 503:  # the server is stopping: the request is repeated later
+            await asyncio.sleep(1.0)
+            status, _ = await self._answer("DELETE", path, headers=task.person.headers)
         if status not in (204, 404):  # 404: the task was deleted, but the answer was lost with the server
             return self.trouble(f"a deletion was answered with {status}")
         self.unfinished.pop(task.task_id, None)
@@ -192,8 +196,8 @@ class Town:
     async def _act(self, task: Accepted, action: str) -> None:
         path = f"/api/tasks/{task.task_id}/{action}"
         status, answer = await self._answer("POST", path, headers=task.person.headers)
-        # The server is stopping; without a repetition the task would stay paused for ever.
-        while status == 503:
+        # Without a repetition the task would stay paused for ever.
+        while status == 503:  # the server is stopping
             await asyncio.sleep(1.0)
             status, answer = await self._answer("POST", path, headers=task.person.headers)
         if status not in (200, 409):  # 409: the task has ended meanwhile
