@@ -1,29 +1,29 @@
-# Each target first installs what it needs; if everything is installed already, that step does nothing.
+# Each target first installs its dependencies; if they are installed already, that step does nothing.
 
 PYTHON = .venv/bin/python
 INSTALL = @sh requirements/install.sh
-# deno is installed with yt-dlp, which runs sites' scripts in it; here it checks the page's JavaScript.
+# deno is a dependency of yt-dlp, which runs scripts of sites in it; here it checks the page's JavaScript.
 DENO = DENO_DIR=.venv/deno .venv/bin/deno
 
 help:
 	@echo 'make run        start the service on http://127.0.0.1:8080 (Ctrl-C stops it)'
-	@echo 'make run-cluster  start four nodes with a database and a bucket of their own, for a look (Ctrl-C ends them)'
-	@echo 'make test       run the tests, or some: make test ARGS="-k name"'
-	@echo 'make test-wide  run the dear ones that make test leaves out: more programs, scenes and kills'
-	@echo 'make test-long  run those that take minutes: kills at random, long loads'
-	@echo 'make check      look for mistakes in style and types, in Python and JavaScript'
-	@echo 'make format     lay out both as make check wants them'
-	@echo 'make bench      measure; make bench ARGS=--check fails unless all targets are met'
-	@echo 'make pictures   make pictures of the page in all its states, in pictures/'
-	@echo 'make design     draw docs/design anew, from the real stylesheets, and the icons of static/'
-	@echo 'make install    set up what the service needs, and do not start it'
-	@echo 'make lock       write requirements/*.txt anew from pyproject.toml; make lock-tools: the lock of requirements/tools'
+	@echo 'make run-cluster  start a cluster of four nodes with its own database and bucket, for a trial (Ctrl-C stops it)'
+	@echo 'make test       run the tests, or some of them: make test ARGS="-k name"'
+	@echo 'make test-wide  run the expensive tests that make test leaves out'
+	@echo 'make test-long  run the tests that take minutes: random kills, long loads'
+	@echo 'make check      check style, types and formatting of Python and JavaScript'
+	@echo 'make format     format Python and JavaScript as make check expects'
+	@echo 'make bench      run the benchmarks; make bench ARGS=--check fails unless all targets are met'
+	@echo 'make pictures   make screenshots of the page in all its states, in pictures/'
+	@echo 'make design     generate docs/design from the real stylesheets, and the icons of static/'
+	@echo 'make install    install the dependencies of the service, and do not start it'
+	@echo 'make lock       update requirements/*.txt from pyproject.toml; make lock-tools: the lock of requirements/tools'
 
 # exec replaces the shell, so that signals reach the server.
 run: install
 	@exec $(PYTHON) -m server $(ARGS)
 
-# The test packages bring PostgreSQL and an S3 server.
+# The test packages include PostgreSQL and an S3 server.
 run-cluster: packages
 	@exec $(PYTHON) -m tests.cluster
 
@@ -33,22 +33,22 @@ install:
 # Environment variables, because pytest's workers and the servers that tests start do not inherit `-X` and `-W`.
 # Bytecode is written even if the machine disables that; otherwise each process compiles everything again.
 MODE = PYTHONWARNINGS=default PYTHONFAULTHANDLER=1 PYTHONDONTWRITEBYTECODE=
-# With asyncio's checks, which cost a twentieth of the time. Without the debug allocator, which checks C extensions
+# Enables asyncio's checks, which cost a twentieth of the time, but not the debug allocator, which checks C extensions
 # and costs a tenth.
 THOROUGH = PYTHONDEVMODE=1 PYTHONMALLOC=default
 PYTEST = $(MODE) $(PYTHON) -m pytest --dist worksteal
 
-# Three workers a core, since tests wait for a third of their time; at most 24.
+# Three workers a core, since tests spend a third of their time waiting; at most 24.
 WORKERS = $(shell cores=$$(nproc); echo $$((cores < 8 ? 3 * cores : 24)))
-# Who names tests means the wide ones as well.
+# With ARGS, wide tests run as well: somebody who selects tests wants all of them.
 test: tools
 	$(PYTEST) --numprocesses $(WORKERS) -m "not long$(if $(ARGS),, and not wide)" $(ARGS)
 
 test-wide: tools
 	$(PYTEST) --numprocesses $(WORKERS) -m "wide and not long" $(ARGS)
 
-# Not more workers: these tests examine how the service survives faults, and a busy machine would disturb them.
-# `WHICH` narrows them down: `long and not minutes` takes ten minutes.
+# Only five workers: these tests examine how the service survives faults, and a busy machine would disturb them.
+# `WHICH` selects some of them: `long and not minutes` takes ten minutes.
 WHICH = long
 test-long: tools
 	$(THOROUGH) $(PYTEST) --numprocesses 5 -o faulthandler_timeout=480 -m "$(WHICH)" $(ARGS)
@@ -69,7 +69,7 @@ format: packages
 bench: tools
 	$(PYTHON) -m tests.bench $(ARGS)
 
-# For designers: pictures of every state of the page, and every part of the page on one sheet (design).
+# For designers: screenshots of every state of the page (pictures), and all parts of the page on one sheet (design).
 pictures: tools
 	$(PYTHON) -m tests.pictures $(ARGS)
 
@@ -83,8 +83,8 @@ packages:
 tools: packages
 	$(INSTALL) tools
 
-# Locks for every supported platform and Python version, without the address of a package index. Locked versions stay
-# unless pyproject.toml requires others; `make lock ARGS=--upgrade` takes the newest ones.
+# The locks apply to every supported platform and Python version, and contain no address of a package index. Locked
+# versions stay unless pyproject.toml requires others; `make lock ARGS=--upgrade` takes the newest versions.
 LOCK = uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header pyproject.toml
 
@@ -93,7 +93,7 @@ lock:
 	$(LOCK) --extra notify --output-file requirements/run.txt $(ARGS)
 	$(LOCK) --extra notify --extra test --constraint requirements/run.txt --output-file requirements/test.txt $(ARGS)
 
-# The same for what tests run from npm: exact versions in package.json, hashes in the lock, and no addresses.
+# The lock of the npm packages that tests use: exact versions in package.json, hashes in the lock, and no addresses.
 lock-tools:
 	npm install --prefix requirements/tools --package-lock-only --ignore-scripts --silent
 	python3 -c 'import json, pathlib; path = pathlib.Path("requirements/tools/package-lock.json"); \
