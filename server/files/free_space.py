@@ -30,9 +30,12 @@ async def make_room(workplace: LocalWorkplace, tasks: TaskLookup, is_enough: Cal
             # Check again under the lock: if a retry began meanwhile, its child waits for this lock. Read the
             # status, not only the stage: the row of an entry may not have taken a retry of its list yet.
             now = await tasks.statuses([task_id]) if lock.held else ()
-            if not any(status.stage is Stage.CANCELLED for status in now):
-                continue
-            await asyncio.to_thread(delete_path, workplace.work(task_id))
+            is_cancelled = any(status.stage is Stage.CANCELLED for status in now)
+            if is_cancelled:
+                await asyncio.to_thread(delete_path, workplace.work(task_id))
+        await asyncio.to_thread(workplace.remove_lock, task_id)
+        if not is_cancelled:
+            continue
         why = "the partial files of the cancelled task %s are given up: downloads wait for room"
         log.warning(why, task_id)
         await workplace.note(task_id, "its partial files were given up: others waited for room")

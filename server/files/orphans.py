@@ -74,9 +74,8 @@ class Sweep:
                         for status in await self._tasks.statuses([task_id]) if lock.held else ():
                             if status.stage is Stage.COMPLETED:
                                 await self._files.finish(status)
-                    # If the task was removed meanwhile, `claim` has made its lock file anew.
-                    if not await self._tasks.stages([task_id]):
-                        await self._files.remove(task_id)
+                    # A removal meanwhile has left the lock, or `claim` has made it anew.
+                    await asyncio.to_thread(self._workplace.remove_lock, task_id)
             except StorageAway:
                 pass  # a later sweep deletes them; this one goes on with the other tasks
             except OSError as exc:

@@ -117,11 +117,21 @@ class LocalWorkplace:
 
         Touches the disk.
         """
-        with self.claim(task_id) as lock:
-            delete_path(self.log(task_id))
-            delete_path(self.work(task_id))
-            if lock.held:  # if another process holds the lock, a child may still be writing
-                delete_path(self.lock(task_id))
+        delete_path(self.log(task_id))
+        delete_path(self.work(task_id))
+        self.remove_lock(task_id)
+
+    def remove_lock(self, task_id: str) -> None:
+        """Delete the lock of a task without a work directory, unless somebody holds it, perhaps a child that
+        is about to make one.
+
+        Both sides of a removal end with this: the one that deletes the directory, and one that claimed the
+        lock meanwhile, after it gave it back. So whichever comes last deletes the lock. Touches the disk.
+        """
+        if self.lock(task_id).exists() and not self.work(task_id).exists():
+            with self.claim(task_id) as lock:
+                if lock.held:
+                    delete_path(self.lock(task_id))
 
     def remove_unused(self, task_id: str) -> bool:
         """Like `remove`, but delete nothing while another process holds the lock; return whether all is gone.

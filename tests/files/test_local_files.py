@@ -23,6 +23,7 @@ from server.core.events import ProducedFile
 from server.core.film import Manifest, StoredFile, VideoInfo
 from server.core.task import Stage, TaskStatus
 from server.files import local, publishing
+from server.files.free_space import make_room
 from server.files.local import LocalFiles
 from server.files.orphans import Sweep
 from server.files.public_names import MAX_SLUG, new_short, public_name, short_of, slug
@@ -660,9 +661,6 @@ class Known:
     async def stages(self, task_ids: Sequence[str]) -> dict[str, Stage]:
         return {task_id: self._stages[task_id] for task_id in task_ids if task_id in self._stages}
 
-    def forget(self, task_id: str) -> None:
-        del self._stages[task_id]
-
     async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
         return [
             completed(self._files, task_id).model_copy(update={"stage": self._after[task_id]})
@@ -715,19 +713,46 @@ async def test_a_retry_that_begins_during_the_sweep_keeps_its_files(files: Local
     assert files.workplace.work(TASK).exists()
 
 
-async def test_a_task_that_is_removed_during_the_sweep_leaves_no_lock(files: LocalFiles) -> None:
+@pytest.mark.parametrize("at", ["before_the_claim", "during_the_claim"])
+async def test_a_task_whose_removal_meets_a_sweep_leaves_no_lock(files: LocalFiles, at: str) -> None:
+    """The row of a removed task stays until the rows of many are deleted at once."""
     leave(files)
-    known = Known({TASK: Stage.COMPLETED}, after={})
     claim = files.workplace.claim
 
+    class Removed(Known):
+        async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
+            if at == "during_the_claim":
+                await files.remove(TASK)
+            return []
+
     def remove_and_claim(task_id: str) -> Lock:
-        known.forget(task_id)
         files.workplace.claim = claim  # type: ignore[method-assign]
         files.workplace.remove(task_id)
         return claim(task_id)
 
-    files.workplace.claim = remove_and_claim  # type: ignore[method-assign]
-    await files.sweep(known)
+    if at == "before_the_claim":
+        files.workplace.claim = remove_and_claim  # type: ignore[method-assign]
+    await files.sweep(Removed({TASK: Stage.COMPLETED}))
+    assert files.workplace.claim == claim
+    assert not files.workplace.work(TASK).exists()
+    assert not files.workplace.lock(TASK).exists()
+
+
+async def test_a_task_whose_removal_meets_a_search_for_room_leaves_no_lock(files: LocalFiles) -> None:
+    leave(files)
+
+    class Removed(Known):
+        async def statuses(self, task_ids: Sequence[str]) -> list[TaskStatus]:
+            found = await super().statuses(task_ids)
+            if self.asked:
+                await files.remove(TASK)
+                return []
+            self.asked = True
+            return found
+
+        asked = False
+
+    await make_room(files.workplace, Removed({TASK: Stage.CANCELLED}), lambda: False)
     assert not files.workplace.lock(TASK).exists()
 
 
