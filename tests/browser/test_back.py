@@ -104,11 +104,13 @@ async def test_a_paused_task_whose_cancel_is_taken_back_is_paused_again(
         await api.put(name, "paused")
     async with open_page(api.url, **ENGLISH) as page:
         await choose(page, "a", "Cancel")
+        await expect(row(page, "a")).to_have_attribute("data-stage", "cancelled")
         await row(page, "a").get_by_role("button", name="Undo").click()
         await expect(row(page, "a")).to_have_attribute("data-stage", "paused")
         await page.locator("h1").click()
         await page.keyboard.press("Control+a")
         await page.get_by_role("button", name="Cancel 3").click()
+        await expect(page.locator(".row[data-stage=cancelled]")).to_have_count(3)
         await page.locator("#undone").get_by_role("button", name="Undo").click()
         await expect(page.locator(".row[data-stage=paused]")).to_have_count(3)
         asked = [request for request in api.requests if request.startswith("POST /api/tasks/")]
