@@ -45,7 +45,7 @@ from server.api.openapi.operation import JSON, OF_CHANGES, READER, Operation, Re
 from server.api.payload import TaskPayload
 from server.api.route import get, post
 from server.api.tasks import Result, respond_results
-from server.core.action_requests import MOST_AT_ONCE, Batch, InfoRequest
+from server.core.action_requests import MOST_AT_ONCE, Batch, InfoRequest, ThumbnailsRequest
 from server.core.errors import (
     AdminOnly,
     AmbiguousHeader,
@@ -354,6 +354,17 @@ async def inspect(request: web.Request) -> web.Response:
     return respond_answer(Info.model_validate(found))
 
 
+async def make_thumbnails(request: web.Request) -> web.Response:
+    """Pictures at their sources, small."""
+    request.app[WAKE]()
+    wanted = validated(ThumbnailsRequest, await read_object(request))
+    making = request.app[INSPECTOR].thumbnails(wanted.urls)
+    made = await request.app[CONNECTIONS].attended(request.protocol, making)
+    from server.api.openapi.schemas import EntryThumbnails
+
+    return respond_answer(EntryThumbnails(thumbnails=made))
+
+
 IDEMPOTENCY_KEY = header(
     "Idempotency-Key",
     "the same key and request give the same task",
@@ -415,6 +426,20 @@ ROUTES = [
             {200: Reply("Nothing of it is kept", {JSON: "Info"})},
             parameters=READER,
             body=InfoRequest,
+            errors=(SourceRefused, TooManyRequests, *OF_CHANGES),
+        ),
+    ),
+    post(
+        "/api/info/thumbnails",
+        make_thumbnails,
+        Operation(
+            "info_thumbnails",
+            "Tasks",
+            "Small pictures of the entries of a list",
+            {200: Reply("Nothing of it is kept", {JSON: "EntryThumbnails"})},
+            "Each is fetched from its source and made anew. One that fails is left out, and harms no other.",
+            parameters=READER,
+            body=ThumbnailsRequest,
             errors=(SourceRefused, TooManyRequests, *OF_CHANGES),
         ),
     ),

@@ -201,6 +201,13 @@ def _info(job: Job, link: Channel, log: Log, trail: Trail, _: Reporter) -> tuple
     return "extracted", {"info": offers.extracted(info, picture, page)}
 
 
+def _thumbnails(job: Job, link: Channel, log: Log, trail: Trail, _: Reporter) -> tuple[str, dict[str, Any]]:
+    _enter_and_obey_stop(job, link)
+    with _engine(options.for_info, job, link, log, trail) as engine:
+        made = Thumbnails(engine, job.ffmpeg, Path(job.directory), log).data_links(job.pictures)
+    return "thumbnails", {"thumbnails": made}
+
+
 def _expand(
     job: Job, link: Channel, log: Log, trail: Trail, reporter: Reporter
 ) -> tuple[str, dict[str, Any]]:
@@ -286,6 +293,7 @@ def _enter_sandbox(job: Job, on_time: Callable[[float], None], on_written: Calla
 _WORK = {
     "download": _download,
     "info": _info,
+    "thumbnails": _thumbnails,
     "expand": _expand,
     "check": _check,
     "cover": _cover,

@@ -9,6 +9,7 @@ from server.core.task import Stage
 from server.core.values import MAX_ID, Frozen, HttpUrl, Whole, at_most
 
 MOST_AT_ONCE = 500  # most tasks that one request makes or acts on
+MOST_THUMBNAILS = 20
 
 
 def _once(ids: object) -> object:
@@ -78,6 +79,19 @@ class InfoRequest(Frozen):
     def passed_over(self) -> int:
         """Return how many entries of the list come before this page."""
         return int(self.cursor or 0)
+
+
+class ThumbnailsRequest(Frozen):
+    """The body of `POST /api/info/thumbnails`."""
+
+    model_config = ConfigDict(strict=True)
+
+    urls: Annotated[tuple[HttpUrl, ...], at_most(MOST_THUMBNAILS)] = Field(
+        min_length=1,
+        max_length=MOST_THUMBNAILS,
+        strict=False,
+        description="links of pictures, as `thumbnail` of entries in the answer of POST /api/info",
+    )
 
 
 class PlaceChange(Frozen):

@@ -153,10 +153,11 @@ class Job:
     that a client sent: an entry that turns out to be a list is not refused, but its entries are reported, as
     by `expand`. By its `title` an entry is found again in its list if its link has expired. `expand` reports
     the entries after the first `known`, which the server has, up to entry `max_playlist`; `info` shows the
-    entries in the same range. Only the kind `check` has `check`.
+    entries in the same range. Only the kind `check` has `check`. Only `thumbnails` has `pictures`, the links
+    of those that it makes small.
     """
 
-    kind: Literal["download", "info", "expand", "check", "plugins", "cover"]
+    kind: Literal["download", "info", "thumbnails", "expand", "check", "plugins", "cover"]
     directory: str
     lock: str
     wishes: Wishes
@@ -181,6 +182,7 @@ class Job:
     players: Mapping[str, Sequence[int]] = field(repr=False)
     check: CheckWishes | None = None
     plugins: JobPlugins | None = None
+    pictures: tuple[str, ...] = ()
 
 
 def to_message(job: Job) -> dict[str, Any]:

@@ -86,9 +86,13 @@ class JobMaker:
         job = self.job("info", request, directory, lock, cookies)
         return replace(job, known=known, max_playlist=last)
 
+    def thumbnails(self, urls: tuple[str, ...], directory: Path, lock: Path) -> Job:
+        job = self.job("thumbnails", ProcessRequest(url=urls[0]), directory, lock)
+        return replace(job, pictures=urls)
+
     def job(
         self,
-        kind: Literal["download", "info", "expand", "check", "plugins", "cover"],
+        kind: Literal["download", "info", "thumbnails", "expand", "check", "plugins", "cover"],
         request: ProcessRequest,
         directory: Path,
         lock: Path,

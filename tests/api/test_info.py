@@ -1,6 +1,7 @@
-"""`POST /api/info`: its queue, its deadline, and that it ends when the client leaves."""
+"""`POST /api/info` and its thumbnails: queues, deadline, and that they end when the client leaves."""
 
 import asyncio
+import base64
 import errno
 import json
 from collections.abc import AsyncIterator
@@ -65,10 +66,11 @@ async def test_who_hangs_up_takes_the_work_along_and_leaves_the_turn_to_others(
         for _ in range(ALL):
             sock = await clients.enter_async_context(service.connected())
             await asyncio.get_running_loop().sock_sendall(sock, asking(site.url(NEVER)))
-        while len(children(service)) < AT_ONCE or len(service.app[keys.INSPECTOR]._deadlines) < ALL:
+        turns = service.app[keys.INSPECTOR]._inspections
+        while len(children(service)) < AT_ONCE or len(turns.deadlines) < ALL:
             await asyncio.sleep(0.02)
         assert (await ask(service, site.url("/1mb.mp4")))[0] == 429, "there is no turn left"
-    while children(service) or service.app[keys.INSPECTOR]._deadlines:
+    while children(service) or service.app[keys.INSPECTOR]._inspections.deadlines:
         await asyncio.sleep(0.02)
     assert (await ask(service, site.url("/1mb.mp4")))[0] == 200
     assert list(service.app[keys.INSPECTOR]._workplace.scratch.iterdir()) == []
@@ -88,7 +90,7 @@ async def test_the_deadline_includes_the_wait_for_a_turn(
         answers = await asyncio.gather(*(ask(service, site.url(NEVER)) for _ in range(WAITING)))
         assert {(status, problem["code"]) for status, problem in answers} == {(429, "too_many_requests")}
         assert len(children(service)) == AT_ONCE, "they have their turns still"
-    while service.app[keys.INSPECTOR]._deadlines:
+    while service.app[keys.INSPECTOR]._inspections.deadlines:
         await asyncio.sleep(0.02)
     status, problem = await ask(service, site.url(NEVER))
     assert (status, problem["error_code"]) == (502, "timeout"), "it had its turn"
@@ -161,3 +163,59 @@ async def test_the_last_page_ends_where_the_operator_says(tmp_path: Path, site: 
 async def test_a_page_that_cannot_be_is_refused_by_name(service: Inside, wrong: dict[str, Any]) -> None:
     status, problem = await ask(service, "http://127.0.0.1:9/", **wrong)
     assert (status, problem["errors"][0]["field"]) == (422, next(iter(wrong)))
+
+
+async def thumbnails(service: Inside, *urls: str) -> tuple[int, dict[str, Any]]:
+    async with service.client.post("/api/info/thumbnails", json={"urls": urls}) as answer:
+        return answer.status, await answer.json(content_type=None)
+
+
+@pytest.mark.wide
+async def test_pictures_of_entries_come_small_and_one_that_fails_harms_no_other(
+    service: Inside, site: Site
+) -> None:
+    good = [site.url(f"/thumbnail.{kind}") for kind in ("jpg", "png", "webp")]
+    bad = [
+        site.url("/missing.jpg"),
+        site.url("/1mb.mp4?status=403"),
+        site.url("/page"),
+        "http://10.0.0.1/a.jpg",
+    ]
+    status, found = await thumbnails(service, good[0], *bad, *good[1:])
+    assert (status, list(found["thumbnails"])) == (200, good)
+    for link in found["thumbnails"].values():
+        kind, _, content = link.partition(",")
+        assert kind == "data:image/jpeg;base64"
+        assert width_of(base64.b64decode(content)) <= 192
+    assert list(service.app[keys.INSPECTOR]._workplace.scratch.iterdir()) == []
+
+
+@pytest.mark.wide
+async def test_pictures_that_take_too_long_take_no_turn_from_inspections(service: Inside, site: Site) -> None:
+    many = inspector.THUMBNAILS_AT_ONCE + inspector.THUMBNAILS_WAITING
+    asked = [asyncio.create_task(thumbnails(service, site.url(NEVER))) for _ in range(many)]
+    while len(service.app[keys.INSPECTOR]._thumbnails.deadlines) < many:
+        await asyncio.sleep(0.02)
+    assert (await thumbnails(service, site.url("/thumbnail.jpg")))[0] == 429
+    assert (await ask(service, site.url("/1mb.mp4")))[0] == 200
+    for each in asked:
+        each.cancel()
+    await asyncio.wait(asked)
+    while children(service) or service.app[keys.INSPECTOR]._thumbnails.deadlines:
+        await asyncio.sleep(0.02)
+    assert (await thumbnails(service, site.url("/thumbnail.jpg")))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "urls", [[], ["http://a.test/1.jpg"] * 21, ["file:///etc/passwd"], "http://a.test/", None]
+)
+async def test_links_of_pictures_that_cannot_be_are_refused_by_name(service: Inside, urls: Any) -> None:
+    async with service.client.post("/api/info/thumbnails", json={"urls": urls}) as answer:
+        problem = await answer.json(content_type=None)
+    assert (answer.status, problem["errors"][0]["field"].split(".")[0]) == (422, "urls")
+
+
+def width_of(jpeg: bytes) -> int:
+    """Return the width in pixels that the frame header says (ITU T.81, B.2.2)."""
+    at = jpeg.index(b"\xff\xc0")
+    return int.from_bytes(jpeg[at + 7 : at + 9], "big")

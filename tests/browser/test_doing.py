@@ -4,6 +4,7 @@ without it.
 
 import asyncio
 import re
+from typing import Any
 
 import pytest
 from playwright.async_api import Page, Route, expect
@@ -577,6 +578,44 @@ async def test_entries_of_a_long_list_come_page_by_page(api: FakeApi, open_page:
         (task["request"]["playlist"], task["request"].get("playlist_items")) for task in api.tasks.values()
     ]
     assert sent == [(True, "7,2000"), (True, None)]
+
+
+@pytest.mark.wide
+async def test_entries_show_their_pictures_as_far_as_the_reader_has_come(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    link, shown = "https://a.example/list", "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
+    entries: list[dict[str, Any]] = [
+        {"index": n, "title": f"Film {n}", "thumbnail": f"https://a.example/{n}.jpg"} for n in range(1, 201)
+    ]
+    del entries[2]["thumbnail"]
+    api.looks[link] = {"title": "Films", "entries": entries}
+    api.entry_pictures = {
+        entry["thumbnail"]: shown for entry in entries if entry.get("thumbnail") and entry["index"] != 2
+    }
+
+    def requested() -> int:
+        return sum("/api/info/thumbnails" in request for request in api.requests)
+
+    async with open_page(api.url, locale="en-US") as page:
+        dialog = page.get_by_role("dialog", name="Films")
+        await page.get_by_role("textbox", name="Link").fill(link)
+        await page.get_by_role("button", name="Choose from 200").click()
+        entry = dialog.locator("li")
+        for number in (1, 4, 5):
+            await expect(entry.nth(number - 1).locator("img")).to_have_attribute("src", shown)
+        for number in (2, 3, 200):  # it fails; there is none; it is far away
+            await expect(entry.nth(number - 1).locator("img")).to_have_count(0)
+        first = requested()
+        assert 1 <= first <= 5
+        await entry.last.scroll_into_view_if_needed()
+        await expect(entry.last.locator("img")).to_have_attribute("src", shown)
+        await expect(entry.nth(99).locator("img")).to_have_count(0)
+        assert requested() > first
+        await dialog.get_by_role("button", name="Close").click()
+        del api.looks[link]["entries"][0]
+        await page.get_by_role("button", name="Choose from 200").click()  # its pictures are loaded anew
+        await expect(entry.nth(2).locator("img")).to_have_attribute("src", shown)
 
 
 @pytest.mark.long

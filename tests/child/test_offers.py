@@ -193,9 +193,10 @@ def test_a_number_that_is_none_is_left_out(value: Any) -> None:
 @given(ANYTHING)
 def test_whatever_an_extractor_says_of_one_of_many_the_answer_is_as_described(said: Any) -> None:
     names = ("format_id", "ext", "filesize", "tbr", "format_note", "title", "url", "duration", "start_time")
-    odd = dict.fromkeys(names, said)
+    odd = dict.fromkeys((*names, "thumbnail", "thumbnails", "timestamp", "upload_date", "width"), said)
     info = {"formats": [odd], "chapters": [odd], "live_status": said, "subtitles": {"en": [odd]}}
-    check_answer(extracted(info, None, {"entries": [entry(1, odd, None)]}))
+    shown = [entry(1, odd, None), entry(2, {"thumbnails": [odd, said]}, None)]
+    check_answer(extracted(info, None, {"entries": shown}))
 
 
 @pytest.mark.long
@@ -206,7 +207,8 @@ def test_the_largest_answer_fits_between_child_and_server() -> None:
     info = {"title": long, "formats": formats, "subtitles": tracks, "automatic_captions": tracks}
     check_answer(extracted(info | {"chapters": [{"title": long}] * 900}, None, NO_PAGE))
     link = "http://a.test/" + "x" * 4000
-    shown = [entry(place, {"title": long, "uploader": long}, link) for place in range(1, 501)]
+    told = {"title": long, "uploader": long, "thumbnail": link}
+    shown = [entry(place, told, link) for place in range(1, 501)]
     check_answer(extracted({"title": long}, None, {"entries": shown}))
 
 
@@ -220,6 +222,28 @@ async def test_a_source_without_measure_is_told_in_a_measured_way(shelf: Shelf, 
     assert (len(info["entries"]), info["total_entries"]) == (500, 100_000)
     assert info["entries"][0]["title"].startswith("nuly")
     check_answer({name: value for name, value in info.items() if name != "more"})
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({"thumbnails": [{"url": "http://a/1", "width": 120}, {"url": "http://a/2", "width": 1280}]}, "2"),
+        ({"thumbnails": [{"url": "http://a/1", "width": 320}, {"url": "http://a/2", "width": 1280}]}, "1"),
+        ({"thumbnails": [{"url": "http://a/1"}, {"url": "http://a/2"}], "thumbnail": "http://a/3"}, "2"),
+        ({"thumbnail": "http://a/3"}, "3"),
+        ({"thumbnails": [{"url": "file:///a/3"}]}, None),
+        ({}, None),
+    ],
+)
+def test_of_an_entrys_pictures_the_smallest_that_fills_a_row_is_shown(
+    said: dict[str, Any], shown: str | None
+) -> None:
+    assert entry(1, said, None).get("thumbnail") == (f"http://a/{shown}" if shown else None)
+
+
+def test_an_entry_has_the_day_on_which_it_was_published() -> None:
+    assert entry(1, {"upload_date": "20260131"}, None)["published_at"] == "2026-01-31"
+    assert entry(1, {"timestamp": 1_700_000_000}, None)["published_at"] == "2023-11-14T22:13:20Z"
 
 
 def test_an_id_that_is_shown_can_be_asked_for() -> None:

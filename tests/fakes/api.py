@@ -66,6 +66,7 @@ class FakeApi:
         self.looks: dict[str, Any] = {}  # link -> answer of `POST /api/info`
         self.hidden_from_search: set[str] = set()
         self.pictures: dict[str, bytes] = {}  # task -> content of its thumbnail
+        self.entry_pictures: dict[str, str] = {}  # link -> `data:` URL of the entry's picture
         self.keys: dict[str, str] = {}  # Idempotency-Key -> task
         self.token = ""
         self.is_paused = False
@@ -213,6 +214,12 @@ class FakeApi:
         last = first + PAGE_OF_ENTRIES
         more = {"next_cursor": str(last)} if last < len(look["entries"]) else {}
         return web.json_response(look | {"entries": look["entries"][first:last]} | more)
+
+    async def thumbnails(self, request: web.Request) -> web.Response:
+        urls = (await request.json())["urls"]
+        return web.json_response(
+            {"thumbnails": {url: self.entry_pictures[url] for url in urls if url in self.entry_pictures}}
+        )
 
     async def process(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -413,6 +420,7 @@ class FakeApi:
             web.post(f"{prefix}/api/tasks/actions", self.act_on_many),
             web.post(f"{prefix}/api/process/batch", self.batch),
             web.post(f"{prefix}/api/info", self.info),
+            web.post(f"{prefix}/api/info/thumbnails", self.thumbnails),
             web.get(f"{prefix}/api/queue", self.queue),
             web.post(f"{prefix}/api/queue/{{action}}", self.queue),
             web.get(f"{prefix}/readyz", self.ready),

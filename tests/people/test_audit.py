@@ -26,7 +26,8 @@ __all__ = ["open_any"]
 PASSWORD = "correct horse battery"
 # These routes give nobody access and delete nothing, or the task itself names who has asked for it.
 NOT_AUDITED = {
-    "/api/process", "/api/process/batch", "/api/info", "/api/tasks/{task_id}", "/api/tasks/{task_id}/cancel",
+    "/api/process", "/api/process/batch", "/api/info", "/api/info/thumbnails",
+    "/api/tasks/{task_id}", "/api/tasks/{task_id}/cancel",
     "/api/tasks/{task_id}/pause", "/api/tasks/{task_id}/resume", "/api/tasks/{task_id}/start",
     "/api/tasks/{task_id}/retry", "/api/tasks/{task_id}/finish", "/api/tasks/{task_id}/remedies/{name}",
     "/api/tasks/{task_id}/place", "/api/subscriptions", "/api/subscriptions/{subscription_id}",

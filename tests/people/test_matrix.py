@@ -87,6 +87,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/api/presets"): Row("PEOPLE", "/api/presets"),
     ("GET", "/api/profiles"): Row("PEOPLE", "/api/profiles"),
     ("POST", "/api/info"): Row("PEOPLE", "/api/info", {}),
+    ("POST", "/api/info/thumbnails"): Row("PEOPLE", "/api/info/thumbnails", {}),
     ("GET", "/api/status/{task_id}"): Row("OWN", "/api/status/{done}"),
     ("GET", "/api/tasks"): Row("LISTS", "/api/tasks", shows="done"),
     ("PATCH", "/api/tasks/{task_id}"): Row("OWN", "/api/tasks/{task}", {"priority": 1}),

@@ -4,6 +4,7 @@ import asyncio
 import re
 import struct
 import zlib
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -328,7 +329,12 @@ async def _clip_taken(page: Page, api: FakeApi) -> None:
 async def _list(page: Page, api: FakeApi) -> None:
     day = datetime(2026, 3, 1, tzinfo=UTC)
     entries = [{"index": n, "title": TITLES[n % 5], "url": f"{_LIST}/{n}", "duration": 61 * n,
-                "published_at": (day - timedelta(days=n)).isoformat()} for n in range(1, 732)]  # fmt: skip
+                "published_at": (day - timedelta(days=n)).isoformat(),
+                "thumbnail": f"{_LIST}/{n}.jpg"} for n in range(1, 732)]  # fmt: skip
+    for n in range(1, 732):
+        if n % 7:  # some pictures fail
+            picture = b64encode(_slope(96, 54, n * 70)).decode()
+            api.entry_pictures[f"{_LIST}/{n}.jpg"] = f"data:image/png;base64,{picture}"
     api.looks[_LIST] = {"title": "A whole channel about bread", "entries": entries, "total_entries": 731}
     await _type(page, _LIST)
     await page.locator("#draft .acts button").nth(1).wait_for()

@@ -85,6 +85,16 @@ class Entry(Answer):
     url: str | None = Field(None, description="left out if it is found within the list alone")
     duration: int | None = Field(None, ge=0, description="seconds")
     uploader: str | None = None
+    published_at: str | None = Field(None, description="UTC; a day alone where no more is known")
+    thumbnail: str | None = Field(
+        None, description="link of its picture at the source, for POST /api/info/thumbnails"
+    )
+
+
+class EntryThumbnails(Answer):
+    thumbnails: dict[str, str] = Field(
+        description="link -> JPEG of at most 192 pixels in width as a `data:` URL; without those that failed"
+    )
 
 
 class Info(Answer):

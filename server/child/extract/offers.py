@@ -14,13 +14,22 @@ from yt_dlp.utils import PlaylistEntries
 
 from server.child.extract.generic import as_list
 from server.child.extract.lists import link_of
-from server.child.extract.video_info import link, moment, number, text, video_info, without_none
+from server.child.extract.video_info import (
+    link,
+    moment,
+    number,
+    published_at,
+    text,
+    video_info,
+    without_none,
+)
 from server.child.extract.youtube_dl import Engine
 from server.core.jobs import LANGUAGE
 
 MOST: Final = 500  # formats, chapters, languages
 _SHORT: Final = 50  # characters
 _TITLE_CHARS: Final = 200  # of an entry or a chapter
+_ENTRY_WIDTH: Final = 192  # pixels: a larger picture of an entry is made so small before it is shown
 _MAX_TYPES: Final = 8  # of files in one language
 _TYPE_CHARS: Final = 12
 _NO_ID: Final = re.compile(r"[\s,/+()\[\]]")  # what a request's `format` cannot contain
@@ -86,7 +95,20 @@ def entry(place: int, said: Info, url: str | None) -> dict[str, Any]:
         url=url,
         duration=number(said.get("duration")),
         uploader=text(said.get("uploader") or said.get("channel"), _SHORT),
+        published_at=published_at(said),
+        thumbnail=_picture(said),
     )
+
+
+def _picture(said: Info) -> str | None:
+    """Return the link of the smallest picture that is wide enough for a row; if no width is known, of the one
+    that yt-dlp has put last, its best.
+    """
+    found = said.get("thumbnails")
+    pictures = [one for one in found if isinstance(one, Mapping)] if isinstance(found, list | tuple) else []
+    wide = [one for one in pictures if (number(one.get("width")) or 0) >= _ENTRY_WIDTH]
+    chosen = min(wide, key=lambda one: one["width"], default=pictures[-1] if pictures else {})
+    return link(chosen.get("url") or said.get("thumbnail"))
 
 
 def _can_be_chosen(offered: Info) -> bool:

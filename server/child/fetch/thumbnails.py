@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ _PREVIEW_WIDTH = 480  # pixels
 _SMALL_WIDTH = 192  # pixels: `SMALL_WIDTH` of the server, which children do not import
 _MAX_BYTES = 20 * 1024 * 1024
 _TIMEOUT = 10.0  # seconds for all pictures that are tried
+_LINKS_TIMEOUT = 20.0  # seconds in which `data_links` begins to fetch a picture
 _MAX_PICTURES = 2  # that are tried
 _COVER_FORMATS, _MAX_COVER_BYTES, _COVER_WIDTH = ("jpg", "png"), 2 * 1024 * 1024, 1920
 _BLOCK = 64 * 1024  # bytes
@@ -109,8 +110,15 @@ class Thumbnails:
         """Fetch the picture; return its preview as a `data:` URL, None if there is none."""
         if not self.fetch(info):
             return None
-        preview = (self._directory / PREVIEW).read_bytes()
-        return f"data:image/jpeg;base64,{base64.b64encode(preview).decode()}"
+        return _data_link((self._directory / PREVIEW).read_bytes())
+
+    def data_links(self, urls: Iterable[str]) -> dict[str, str]:
+        """Return small pictures as `data:` URLs, by the link at which each was fetched. Those that fail, and
+        those for which no time is left, are missing.
+        """
+        deadline = time.monotonic() + _LINKS_TIMEOUT
+        made = {url: self.fetch_in_widths(url, _SMALL_WIDTH) for url in urls if time.monotonic() < deadline}
+        return {url: _data_link(jpegs[0]) for url, jpegs in made.items() if jpegs}
 
     def _read(self, url: str, headers: Mapping[str, str], deadline: float) -> bytes:
         request = Request(url, headers=headers, extensions={"timeout": _TIMEOUT / 2})
@@ -131,6 +139,10 @@ def _as_jpeg(width: int, *, quality: int) -> list[str]:
     """ffmpeg's options for a JPEG of at most this width; a lower number of `quality` is better."""
     scale = f"scale='min({width},iw)':-2"
     return ["-vf", scale, "-frames:v", "1", "-q:v", str(quality), "-f", "mjpeg"]
+
+
+def _data_link(jpeg: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
 def _check(size: int, deadline: float) -> None:

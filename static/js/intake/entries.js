@@ -5,6 +5,7 @@ import { Problem } from "../base/api.js"
 import { openDialog } from "../base/dialogs.js"
 import { setText } from "../base/dom.js"
 import { iconButton, make, moveBetween } from "../base/elements.js"
+import { EntryPictures } from "./entrypictures.js"
 
 export class Ticks {
   /** @type {HTMLInputElement[]} */
@@ -149,7 +150,7 @@ function makeDialog() {
   dialog.append(
     make("header", {}, title, close),
     make("div", { className: "entries-head" }, all, search),
-    make("div", { className: "entries" }, make("ul", part("list")), make("p", {}, more)),
+    make("div", part("view", { className: "entries" }), make("ul", part("list")), make("p", {}, more)),
     make(
       "p",
       { className: "sheet-acts" },
@@ -167,6 +168,7 @@ export class EntriesDialog {
   #i18n
   #has
   #ticks
+  #pictures
   #all
   #search
   /** Whether entries of pages that are loaded later are chosen, too. */
@@ -191,6 +193,7 @@ export class EntriesDialog {
     this.#i18n = i18n
     this.#has = has
     this.#ticks = new Ticks(this.#part("list"), () => this.#count())
+    this.#pictures = new EntryPictures(api, this.#part("view"))
     this.#dialog.addEventListener("click", ({ target }) => target === this.#dialog && this.#dialog.close())
     this.#dialog.addEventListener("close", () => this.#empty())
     this.#all = /** @type {HTMLInputElement} */ (this.#part("all"))
@@ -232,7 +235,9 @@ export class EntriesDialog {
     this.#isWhole = false
     this.#search.value = ""
     this.#ticks.clear()
+    this.#pictures.clear()
     this.#part("list").replaceChildren()
+    this.#part("list").removeAttribute("data-pictures")
     this.#part("more").hidden = true
     for (const name of ["title", "state"]) setText(this.#part(name), "")
   }
@@ -265,6 +270,7 @@ export class EntriesDialog {
     const rows = entries.map((entry, at) => this.#row(entry, this.#ticks.count + at + 1))
     const ticks = rows.map((row) => /** @type {HTMLInputElement} */ (row.querySelector("input")))
     this.#part("list").append(...rows)
+    if (entries.some(({ thumbnail }) => thumbnail)) this.#part("list").setAttribute("data-pictures", "")
     this.#cursor = next_cursor
     this.#total = total_entries
     this.#ticks.add(ticks)
@@ -288,20 +294,32 @@ export class EntriesDialog {
    * @param {number} place  used if the entry has no index
    */
   #row(entry, place) {
-    const { index, title, url, duration } = entry
+    const { index, title, url, duration, thumbnail } = entry
     const isHere = Boolean(url && this.#has(url))
     const number = String(index ?? place)
     const tick = make("input", { type: "checkbox", value: number, checked: this.#isWhole })
     const { format, language } = this.#i18n
     const name = make("span", { className: "name", dir: "auto" }, title ?? url ?? "")
-    return make(
-      "li",
-      {},
-      make("label", { className: "tick" }, tick, " ", make("span", { className: "place" }, number), name),
-      ...(isHere ? [make("span", { className: "have" }, this.#i18n.t("entries.have"))] : []),
-      make("span", { className: "length" }, dayOf(entry, language)),
-      make("span", { className: "length" }, duration ? format.clock(duration) : ""),
+    const row = make("li")
+    row.append(
+      make(
+        "label",
+        { className: "tick" },
+        tick,
+        " ",
+        make("span", { className: "place" }, number),
+        this.#pictures.add(row, thumbnail),
+        name,
+      ),
+      make(
+        "span",
+        { className: "facts" },
+        ...(isHere ? [make("span", { className: "have" }, this.#i18n.t("entries.have"))] : []),
+        make("span", {}, dayOf(entry, language)),
+        make("span", {}, duration ? format.clock(duration) : ""),
+      ),
     )
+    return row
   }
 
   /** Hide the entries whose titles do not contain the text of the search. */
