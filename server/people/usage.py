@@ -22,6 +22,7 @@ from server.people.limits import Limits
 from server.people.person import Person
 from server.settings import AccessSettings
 from server.storage.statements import Ended, Statements, StoreHooks, Transactions, WaitingPlaces, fetch_in
+from server.storage.task_queries import FINAL_STAGES, UNFINISHED_STAGES
 from server.tasks.janitor import AT_ONCE, carry_out_removals
 from server.tasks.service import Tasks
 
@@ -30,10 +31,13 @@ DAY = 24  # hours
 REUSE_SUM_SECONDS = 10.0  # how long a sum of stored bytes that is below the limit is used again
 MAX_HOLD_SECONDS = HOUR  # seconds after which a held task is tried again
 _LIMITS = "SELECT name, limits FROM people WHERE name IN ({keys})"
-# The partial index `tasks_owner_ended` has all of these.
-_UNFINISHED = """
-    SELECT stage, count(*) FROM tasks WHERE owner = ? AND ended_at IS NULL AND {there} GROUP BY stage"""
-_EXPIRED = "SELECT 1 FROM tasks WHERE owner = ? AND ended_at < {moment} AND {there} LIMIT 1"
+# With the stages each is found by an index that tasks of people have in any case.
+_UNFINISHED = f"""
+    SELECT stage, count(*) FROM tasks
+    WHERE owner = ? AND stage IN ({UNFINISHED_STAGES}) AND {{there}} GROUP BY stage"""  # noqa: S608
+_EXPIRED = f"""
+    SELECT 1 FROM tasks
+    WHERE owner = ? AND stage IN ({FINAL_STAGES}) AND ended_at < {{moment}} AND {{there}} LIMIT 1"""  # noqa: S608
 _STORED = {
     "sqlite": """
         SELECT coalesce(sum(json_extract(file.value, '$.size')), 0)

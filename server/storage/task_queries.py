@@ -11,6 +11,9 @@ from server.core.task import Stage
 from server.storage.entry_rows import EntrySql, StatusSql
 
 Query = tuple[str, list[object]]  # SQL, and the values bound to it
+# For `stage IN (...)`.
+FINAL_STAGES = ", ".join(f"'{stage}'" for stage in Stage if stage.is_final)
+UNFINISHED_STAGES = ", ".join(f"'{stage}'" for stage in Stage if not stage.is_final)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from server.core.ports import Store, Submission
 from server.core.task import OVER_LIMIT, Task
 from server.files.public_names import short_of
 from server.people import people_rows as rows
+from server.people import usage
 from server.people.limits import Limits
 from server.people.people_routes import OwnLimits
 from server.people.people_rows import PeopleRows
@@ -193,12 +194,10 @@ async def test_use_is_found_by_indexes_alone(store: AnyStore, request: pytest.Fi
     """The statements scan no table, however long the queue is."""
 
     async def plans(tables: Statements) -> str:
-        there = "removed = 0" if tables.dialect.name == "sqlite" else "NOT removed"
-        asked = f"FROM tasks WHERE owner = 'anna' AND {there} AND ended_at"
         explain = "EXPLAIN QUERY PLAN" if tables.dialect.name == "sqlite" else "EXPLAIN"
         found = [
-            await tables.fetch(f"{explain} SELECT stage, count(*) {asked} IS NULL GROUP BY stage"),
-            await tables.fetch(f"{explain} SELECT 1 {asked} < {tables.dialect.moment.format('1.0')} LIMIT 1"),
+            await tables.fetch(f"{explain} {usage._written(tables, usage._UNFINISHED)}", ("anna",)),
+            await tables.fetch(f"{explain} {usage._written(tables, usage._EXPIRED)}", ("anna", 1.0)),
         ]
         return json.dumps(found)
 

@@ -30,7 +30,7 @@ from server.storage.sqlite.connection import connect_from_outside
 from server.storage.sqlite.pages import TASKS, Match, Unindexed, page_query
 from server.storage.sqlite.writer import Memory
 from server.storage.statements import kept
-from server.storage.task_queries import count_query
+from server.storage.task_queries import FINAL_STAGES, count_query
 from tests.adding import add
 from tests.examples import downloading, finished, new_task, started, utc_now
 from tests.rooms import HOOKS
@@ -147,6 +147,14 @@ async def test_a_persons_tasks_are_counted_by_an_index_alone(store: SqliteStore,
     for sql in (count_query(TASKS, {}, "anna")[0], store_module._COUNT_FOLDED_OF_OWNER):
         [step] = plan(path, sql, ["anna"])
         assert step.startswith("SEARCH tasks USING COVERING INDEX tasks_owner_stage (owner=?"), step
+
+
+async def test_what_expires_of_a_person_is_found_by_an_index_of_their_own_tasks(
+    store: SqliteStore, path: Path
+) -> None:
+    of_owner = f" AND owner = ? AND stage IN ({FINAL_STAGES})"
+    steps = plan(path, store_module._EXPIRE.replace("{kept}", of_owner), [1.0, "anna", 5])
+    assert any("INDEX tasks_owner_stage_ended (owner=? AND stage=? AND ended_at<?)" in step for step in steps)
 
 
 STATEMENTS = [

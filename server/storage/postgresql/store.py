@@ -58,7 +58,7 @@ from server.storage.postgresql.sessions import BY_ID as SESSION_BY_ID
 from server.storage.postgresql.sessions import PostgresSessions, read_session
 from server.storage.postgresql.writer import Writer
 from server.storage.statements import Reads, Result, Signals, StoreHooks, Work, kept
-from server.storage.task_queries import Query, count_query, ids_query
+from server.storage.task_queries import FINAL_STAGES, Query, count_query, ids_query
 from server.storage.task_rows import (
     CHANGED_WITHIN,
     MOST_CHANGED,
@@ -467,7 +467,7 @@ class PostgresStore:
     async def mark_expired(self, before: datetime, limit: int, owner: str | None = None) -> list[str]:
         sql, values = kept(self._hooks, DIALECT, self.clock.now())
         if owner is not None:
-            sql, values = f" AND owner = ?{sql}", [owner, *values]
+            sql, values = f" AND owner = ? AND stage IN ({FINAL_STAGES}){sql}", [owner, *values]
         expire = placed(_EXPIRE.replace("{kept}", sql))
         return await self._run(expire, before, *values, limit, is_gone=True)
 

@@ -43,7 +43,7 @@ from server.storage.sqlite.writer import (
     Writer,
 )
 from server.storage.statements import Reads, Result, Row, Signals, StoreHooks, Values, Work, kept
-from server.storage.task_queries import count_query, ids_query
+from server.storage.task_queries import FINAL_STAGES, count_query, ids_query
 from server.storage.task_rows import (
     CHANGED_WITHIN,
     MOST_CHANGED,
@@ -404,7 +404,7 @@ class SqliteStore:
     async def mark_expired(self, before: datetime, limit: int, owner: str | None = None) -> list[str]:
         sql, values = kept(self._hooks, DIALECT, self.clock.now())
         if owner is not None:
-            sql, values = f" AND owner = ?{sql}", [owner, *values]
+            sql, values = f" AND owner = ? AND stage IN ({FINAL_STAGES}){sql}", [owner, *values]
         values = [before.timestamp(), *values, limit]
         return await self._writer.submit(
             Execute(_EXPIRE.replace("{kept}", sql), tuple(values), makes_room=True)
