@@ -404,7 +404,7 @@ class LogIns:
         self._sessions = sessions
         # The lines of each session, or of each credential of a person.
         self._lines: defaultdict[str, set[Line]] = defaultdict(set)
-        self._people: dict[str, Principal] = {}  # credential -> person, for the lines that people hold
+        self._people: dict[str, Principal] = {}  # by credential, of those people who have lines
         self._held = set[str]()  # the sessions that have lines
         sessions.listen(self._ended, lambda: self._held)
         directory.listen(self._end_of_people)

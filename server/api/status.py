@@ -63,7 +63,7 @@ def wanted_wait(request: web.Request) -> float | None:
 
 
 class Poll(Waiter):
-    """Waits for a change in the name of a long poll; it also ends with the session of the request."""
+    """A long poll's wait for a change, which also ends when the session of its request ends."""
 
     is_logged_out = False
 

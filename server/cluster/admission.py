@@ -76,9 +76,10 @@ _NEXT_OF_HOSTS = f"""
         ORDER BY tasks.host, priority DESC, number LIMIT greatest(%(per_host)s - hosts.taken, 0)) AS next
     WHERE NOT EXISTS (SELECT FROM pauses)
     ORDER BY priority DESC, number LIMIT %(at_once)s"""  # noqa: S608
-# SKIP LOCKED, since waiting here for the transaction that changes a row could deadlock: that one may wait for
-# `ADMIT`. A locked row comes with `is_ours` false, and admission stops there, so that no later task overtakes
-# it. `stage || ''`, so that rows are found by their numbers, not through an index of all waiting tasks.
+# SKIP LOCKED, since waiting here for another transaction that has locked a row could deadlock: the other one
+# may wait for the lock `ADMIT`. A locked row comes with `is_ours` false, and admission stops there, so that
+# no later task overtakes the task of that row. `stage || ''`, so that rows are found by their numbers, not
+# through an index of all waiting tasks.
 _TAKE = """
     ours AS (
         SELECT number FROM tasks WHERE number = ANY(ARRAY(SELECT number FROM next))

@@ -216,8 +216,9 @@ class FairOrder:
         return load
 
     async def _take_back_surplus(self, db: AsyncConnection, load: Occupancy) -> bool:
-        """Delete jobs that have not begun of people who have more than they may, and where more wait than
-        there are places: the first person was added, a limit was changed, workers went away.
+        """Delete jobs that have not begun: those of people with more jobs than their limit, and, if more jobs
+        wait than workers have places, as many as are too many. Such a surplus arises when the first person is
+        added, a limit is lowered, or workers go away.
         """
         most = self._shares.most
         surplus = {

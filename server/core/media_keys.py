@@ -107,8 +107,9 @@ def keys_of_entry(
 ) -> tuple[str, tuple[str, ...]]:
     """Return the key and the aliases of an entry of the list `source_key`.
 
-    The aliases are its guid in this list, and its link if that leads to it alone. `media` is the link of the
-    file of an entry without a link of its own: its place on the page may be another film's next time.
+    The aliases are its guid in this list, and its link if that leads to it alone. `media` is the link of
+    the file, for an entry without a page of its own. Such an entry is not recognized by its place in the
+    list, where another film may be when the list is read again.
     """
     key = key_of(extractor_key, media_id, url, item, media)
     guids = [f"{_GUID}{source_key} {guid}"] if guid else []

@@ -27,5 +27,5 @@ class OwnerScope:
         return key if self.person is None else f"@{self.person} {key}"
 
     def without(self, key: str) -> str:
-        """The reverse of `key`."""
+        """Return the key that is stored as `key`: the reverse of the method `key`."""
         return key if self.person is None else key.removeprefix(f"@{self.person} ")

@@ -114,7 +114,7 @@ class LibraryRows:
         return await self._transactions.read(work)
 
     async def indexes(self, series: str, day: str) -> dict[str, int]:
-        """The `day_index` of each set of a day in a folder, which is folded."""
+        """Return the `day_index` of each set of one day in the folder `series`, a path in its folded form."""
 
         async def work(tables: Statements) -> list[Row]:
             sql = """

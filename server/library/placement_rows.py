@@ -270,9 +270,10 @@ class PlacementRows:
     async def assign_place(
         self, file_set: FileSet, show: str, folder: str, day: str, zone: tzinfo
     ) -> FileSet | Literal["late", "busy"]:
-        """Give the set its day and index, once, and the folder that its `show` has, or else `folder`. If
-        another one of the same task is to be in the same place, it `shares` that one's files; `busy`: that
-        one will be placed in a moment.
+        """Give the set its day and index, once, and the folder that its `show` has, or else `folder`.
+
+        If another set of the same task is to be in the same place, this set gets the id of that one as
+        `shares`, and no files of its own. `busy`: the other set is not placed yet, but will be in a moment.
         """
 
         async def work(tables: Tables) -> FileSet | Literal["late", "busy"]:

@@ -427,8 +427,9 @@ class Placer:
         return status.stage is Stage.COMPLETED and not has_chapters and not has_unplaced_picture
 
     async def _tell_tasks(self, file_set: FileSet) -> dict[str, OfTask]:
-        """Tell the tasks of the set, and webhooks that wait for their ends, what the library has of them;
-        return this by task. Earlier tasks of the video, which have no set any more, have its files as well.
+        """Tell the tasks of the set, and the webhooks that wait for the ends of these tasks, which files
+        the library has of them; return that by task. Earlier tasks of the same video, whose own sets are
+        gone, are told the same.
         """
         by_task = dict[str, OfTask]()
         for task_id in (*file_set.about.get(OTHER_TASKS, ()), file_set.task_id):

@@ -203,8 +203,8 @@ class DeliveryRows:
         self._transactions.signals.listen(DUE, called)
 
     async def claim(self, kinds: Sequence[str], most: int) -> list[Delivery]:
-        """Up to `most` deliveries of these `kinds` that are due, of one receiver so many that no more than
-        `AT_ONCE` are under way; nobody else has them for `LEASE` seconds.
+        """Lease up to `most` due deliveries of these `kinds` for `LEASE` seconds, and return them. Of one
+        receiver at most `AT_ONCE` are leased at a time.
         """
         now = self._now()
 

@@ -171,10 +171,10 @@ async def end_adoption(tables: Statements, name: str) -> None:
 
 
 async def leave(tables: Statements, name: str, leaving: Leaving) -> None:
-    """Admit the person no more. `server.people.belongings` gives or deletes what is theirs, then calls
-    `forget`.
+    """Admit the person no more. `server.people.belongings` gives or deletes what belongs to the person, then
+    calls `forget`.
 
-    Raises `PersonNotFound`, also for the person who is to get it.
+    Raises `PersonNotFound` if there is no such person, or none who is to get the belongings.
     """
     await tables.run(_NEXT_VERSION)
     await find_person(tables, name)

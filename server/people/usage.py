@@ -31,7 +31,8 @@ DAY = 24  # hours
 REUSE_SUM_SECONDS = 10.0  # how long a sum of stored bytes that is below the limit is used again
 MAX_HOLD_SECONDS = HOUR  # seconds after which a held task is tried again
 _LIMITS = "SELECT name, limits FROM people WHERE name IN ({keys})"
-# With the stages each is found by an index that tasks of people have in any case.
+# With the stages named, both read indexes that tasks of people have in any case, `tasks_owner_stage` and
+# `tasks_owner_stage_ended`.
 _UNFINISHED = f"""
     SELECT stage, count(*) FROM tasks
     WHERE owner = ? AND stage IN ({UNFINISHED_STAGES}) AND {{there}} GROUP BY stage"""  # noqa: S608

@@ -105,7 +105,9 @@ def _after(state: str, actions: ListActions) -> _After:
 
 
 class EntrySql:
-    """Expressions on the rows of a list with `actions`."""
+    """SQL expressions for what an entry of a list shows: what its row has, changed by the list's `actions`
+    that the row has not taken yet.
+    """
 
     def __init__(self, actions: ListActions, dialect: StatusSql) -> None:
         self._actions = actions

@@ -354,8 +354,8 @@ class CheckRows:
         return await self._transactions.write(work)
 
     async def log_in(self, hosts: Sequence[str], now: float, owner: str | None = None) -> set[str]:
-        """Try now what `hosts`, or what is below them, have refused for want of a log-in: `owner` has stored
-        new cookies for them. Return the hosts that were left alone for that, and are not any more.
+        """Make due what `hosts` and their subdomains have refused because a log-in was missing: `owner` has
+        stored new cookies for them. Return the hosts whose hold for that reason has ended with this call.
         """
 
         async def work(tables: Tables) -> set[str]:

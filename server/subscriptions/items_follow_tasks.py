@@ -45,7 +45,7 @@ async def follow_tasks(tables: Statements, ended: Sequence[Ended], now: datetime
             if after.state == "fetched":
                 info = status.video_info
                 led_to = key_of(info.extractor_key, info.id, status.url, status.item)
-                # At its place on a page is another film when there is a new one.
+                # A place in a list names no film for good: a new film moves all others.
                 is_place = status.item is not None and led_to.startswith("url ")
                 if led_to != key and not is_place:
                     await name(tables, {key: led_to})

@@ -21,16 +21,18 @@ FEW_KNOWN = 50  # unchanged entries that are kept for the decision whether a lis
 class KnownItems:
     """What the tables hold of the entries that a check has found.
 
-    `items` are the subscription's by their keys, and `aliases` maps other names of entries to keys. `media`
-    is the memory. `others` are items of other subscriptions, `queued` or `fetched`, whose tasks make the same
-    files. `backlog` are the subscription's items that wait for their turn, the newest first, and `due` those
-    whose `not_before` has passed. `placed` are the keys of videos that the library has, whoever placed them;
-    they are read only where the plan depends on them.
-
-    `recent` are the newest items, read only if none of the entries is known. `spare` are items that may
-    replace one that `backlog` asks for, the newest first. `room` is how many tasks the queue takes,
-    `last_number` the highest number of the subscription's items, `began_at` when the first ones were found,
-    in seconds since 1970.
+    - `items`: the subscription's own, by key; `aliases` maps other names of entries to keys.
+    - `media`: what was downloaded before, by key (`server.memory`).
+    - `others`: items of other subscriptions, `queued` or `fetched`, whose tasks make the same files.
+    - `backlog`: the subscription's items that wait for their turn, the newest first; `due`: those whose
+      `not_before` has passed.
+    - `room`: how many more tasks the queue takes.
+    - `last_number`: the highest number of the subscription's items.
+    - `began_at`: when the first items were found, in seconds since 1970.
+    - `placed`: keys of videos in the library, whoever placed them; read only where the plan depends on them.
+    - `recent`: the newest items; read only if none of the entries is known.
+    - `spare`: items that may replace one that the field `backlog` of the subscription asks for, the newest
+      first.
     """
 
     items: Mapping[str, StoredItem]

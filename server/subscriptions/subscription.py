@@ -542,7 +542,8 @@ def wish_of(manner: str, wanted: SubscriptionSettings) -> str:
     asked = ProcessRequest.model_validate_json(to_json({**wanted.request, "url": "http://list.invalid/"}))
     request = asked.model_dump(mode="json", exclude_defaults=True, exclude={"url"})
     if "priority" in wanted.request:
-        request["priority"] = asked.priority  # without one it is another than a client's
+        # Also the default one: without a priority, a subscription's tasks have another.
+        request["priority"] = asked.priority
     if request:
         told["request"] = dict(sorted(request.items()))
     return hashlib.sha256(to_json([manner, dict(sorted(told.items()))])).hexdigest()

@@ -146,6 +146,7 @@ BODIES: dict[str, tuple[Callable[[], Iterator[bytes]], str]] = {
     "process_batch": (of_a_batch, JSON),
     "act": (lambda: of_an_object(action='"cancel"'), JSON),
     "info": (lambda: of_an_object(url='"http://127.0.0.9:9/"'), JSON),
+    "info_thumbnails": (lambda: of_an_object(urls='["http://127.0.0.9:9/"]'), JSON),
     "prioritize": (lambda: of_an_object(priority="1"), JSON),
     "repair": (lambda: of_an_object(cookies='"a"'), JSON),
     "log_in": (lambda: of_an_object(token='"a"'), JSON),

@@ -73,6 +73,7 @@ def test_settings_and_tools_are_handed_on() -> None:
         "kind": "info",
         "check": None,
         "plugins": None,
+        "pictures": [],
         "directory": "/w",
         "lock": "/w.lock",
         "wishes": None,

@@ -681,7 +681,9 @@ async def _yet_to_wait(db: AsyncConnection) -> int:
 
 
 async def _take(db: AsyncConnection, saves: Iterable[Save]) -> None:
-    """Note how the counts of lists and the rows of their entries come to agree."""
+    """Subtract from `owed` of each action on a list what the rows of its entries have taken of it now:
+    `owed` is the difference between the failed entries that the list counts and those that its rows have.
+    """
     owed: Counter[tuple[str | None, int]] = Counter()
     for save in saves:
         if save.taken and (failed := save.status.stage.has_failed - save.taken.stage.has_failed):
