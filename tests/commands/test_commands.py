@@ -27,6 +27,7 @@ from server.core.process_request import ProcessRequest
 from server.core.task import Stage
 from server.core.values import OF_A_CLIENT
 from tests.commands.shell import Shell
+from tests.ports import free_port
 from tests.service import ROOT, Service
 from tests.site import Site
 from tests.tools import FFMPEG
@@ -319,7 +320,8 @@ async def test_what_backup_has_made_restore_puts_into_an_empty_folder_only(
 def test_a_wrong_configuration_gets_one_line_and_status_2(
     command: Command, arguments: tuple[str, ...]
 ) -> None:
-    status, out, err = command(*arguments, CLIPWIRE_DOWNLOADS__MAX_CONCURRENT="many")
+    nobody = {"CLIPWIRE_SERVER__PORT": str(free_port())}  # else `get` would use a service at the default port
+    status, out, err = command(*arguments, CLIPWIRE_DOWNLOADS__MAX_CONCURRENT="many", **nobody)
     assert (status, out) == (2, "")
     assert "downloads.max_concurrent" in err
     assert err.count("\n") == 1
