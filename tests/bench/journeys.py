@@ -28,9 +28,9 @@ async def journeys(lab: Lab) -> list[Figure]:
     told, _ = await process.communicate()
     submit, status, film = json.loads(told)
     return [
-        *_figures("request to 202", submit, modules=14, functions=55),
-        *_figures("status to a socket", status, modules=12, functions=48),
-        *_figures("a plain MP4", film, modules=55, functions=300),
+        *_figures("request to 202", submit, modules=16, functions=60),
+        *_figures("status to a socket", status, modules=15, functions=54),
+        *_figures("a plain MP4", film, modules=65, functions=390),
         Figure("private functions with one caller", _share_of_one_caller(), "%", at_most=15),
     ]
 

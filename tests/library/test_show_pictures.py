@@ -126,7 +126,7 @@ async def test_they_follow_their_channel_and_replace_what_a_film_had_lent(server
     await found(server, mine, 1, facts=CHANNEL, pictures=[lost])
     await until(lambda: show_of(root).findtext("plot") == "All about\nfilms")
     assert picture_of(root) == JPEG + b"anew", "a picture that is lost costs nothing"
-    assert (await server.status(task_id))["library"]["state"] == "placed"
+    await placed(server, task_id)
 
 
 @pytest.mark.wide
