@@ -532,6 +532,28 @@ async def test_a_press_does_only_what_the_button_said_when_it_began(
     assert not any("process" in each for each in api.requests)
 
 
+async def test_a_search_of_entries_that_finds_none_says_so_and_moves_nothing(
+    api: FakeApi, open_page: OpenPage
+) -> None:
+    link = "https://a.example/list"
+    api.looks[link] = {"title": "Films", "entries": [{"index": n, "title": f"Film {n}"} for n in range(1, 9)]}
+    async with open_page(api.url, locale="en-US") as page:
+        await page.get_by_role("textbox", name="Link").fill(link)
+        await page.get_by_role("button", name="Choose from 8").click()
+        dialog = page.get_by_role("dialog", name="Films")
+        state, search = dialog.get_by_role("status"), dialog.get_by_role("searchbox")
+        await expect(state).to_have_text("8 entries")
+        before = await dialog.bounding_box()
+        for text, found, words in (("film 3", 1, "8 entries"), ("zzz", 0, "Nothing found")):
+            await search.fill(text)
+            await expect(dialog.locator("li:visible")).to_have_count(found)
+            await expect(state).to_have_text(words)
+            assert await dialog.bounding_box() == before
+        await search.fill("")
+        await expect(state).to_have_text("8 entries")
+        assert await dialog.bounding_box() == before
+
+
 @pytest.mark.long
 async def test_entries_of_a_long_list_come_page_by_page(api: FakeApi, open_page: OpenPage) -> None:
     link = "https://a.example/list"

@@ -120,7 +120,14 @@ async def test_entries_have_their_titles_and_the_buttons_of_the_dialog_stand_wit
     async with seen(browser, SCENES["entries"], **_NARROW) as page:
         name = await box(page.locator("#entries .name", has_text="Convergence").first)
         assert name["width"] > 150
-        assert await page.locator("#entries .sheet-acts").evaluate("e => e.scrollWidth <= e.clientWidth")
+        acts = page.locator("#entries .sheet-acts")
+        assert await acts.evaluate("e => e.scrollWidth <= e.clientWidth")
+        search = page.locator("#entries [type=search]")
+        await search.evaluate("e => { e.value = e.placeholder }")
+        assert await search.evaluate("e => e.scrollWidth <= e.clientWidth")
+        await page.set_viewport_size({"width": 360, "height": 800})  # wide enough for one line
+        words, verb = await box(acts.locator("span")), await box(acts.locator("button"))
+        assert abs(words["top"] + words["bottom"] - verb["top"] - verb["bottom"]) < 2
 
 
 @pytest.mark.wide
@@ -207,6 +214,17 @@ async def test_the_options_always_in_sight_are_beside_more_and_not_below_their_a
             around = await box(select)
             assert around["top"] <= more["top"] + 4 <= around["bottom"]
             assert around["width"] >= 120  # wide enough for the words and the arrow
+
+
+async def test_the_dates_of_a_subscriptions_entries_stand_in_one_column(browser: Browser) -> None:
+    """Also where the state is a sentence."""
+    look: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}, "locale": "en-US"}
+    async with seen(browser, SCENES["subscription"], **look) as page:
+        ends = await page.locator(".follow-items .facts:not(:empty)").evaluate_all(
+            "all => all.map((facts) => facts.getBoundingClientRect().right)"
+        )
+        assert len(ends) > 10
+        assert max(ends) - min(ends) < 1
 
 
 async def test_the_state_of_an_entry_without_other_facts_stands_under_its_title(browser: Browser) -> None:

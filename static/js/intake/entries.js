@@ -238,6 +238,7 @@ export class EntriesDialog {
     this.#pictures.clear()
     this.#part("list").replaceChildren()
     this.#part("list").removeAttribute("data-pictures")
+    this.#keepHeight(false)
     this.#part("more").hidden = true
     for (const name of ["title", "state"]) setText(this.#part(name), "")
   }
@@ -277,16 +278,20 @@ export class EntriesDialog {
     this.#find()
     this.#part("more").hidden = !next_cursor
     setText(this.#part("title"), title)
-    setText(this.#part("state"), this.#state(total_entries))
+    this.#showState()
     return ticks.at(0)
   }
 
-  /** @param {number} [total]  if the source says so */
-  #state(total) {
+  #showState() {
+    const isFound = this.#ticks.open.length > 0 || !this.#search.value
+    setText(this.#part("state"), isFound ? this.#howMany() : this.#i18n.t("empty.no_match"))
+  }
+
+  #howMany() {
     const t = this.#i18n.t.bind(this.#i18n)
     const n = this.#ticks.count
     if (!this.#cursor) return t("preview.entries", { n })
-    return total ? t("entries.some", { n, total }) : t("preview.entries_more", { n })
+    return this.#total ? t("entries.some", { n, total: this.#total }) : t("preview.entries_more", { n })
   }
 
   /**
@@ -325,11 +330,23 @@ export class EntriesDialog {
   /** Hide the entries whose titles do not contain the text of the search. */
   #find() {
     const text = this.#search.value.trim().toLocaleLowerCase()
+    this.#keepHeight(text !== "")
     for (const row of /** @type {Iterable<HTMLElement>} */ (this.#part("list").children)) {
       row.hidden = !row.querySelector(".name")?.textContent?.toLocaleLowerCase().includes(text)
       row.querySelector("input")?.toggleAttribute("disabled", row.hidden)
     }
     this.#count()
+    if (!this.#request && this.#ticks.count) this.#showState()
+  }
+
+  /**
+   * Keep the height of the list during a search: the dialog stands in the middle, so that with a lower list the
+   * search field would move away from the reader.
+   * @param {boolean} isKept
+   */
+  #keepHeight(isKept) {
+    const view = this.#part("view")
+    view.style.minBlockSize = isKept ? `min(${view.offsetHeight}px, 55dvh)` : ""
   }
 
   /** Return whether all entries are chosen, also those that are not loaded yet. */
