@@ -314,8 +314,10 @@ class Gate:
         return self._find(token) or self._refuse(address)
 
     async def find_again(self, token: str, address: str) -> Principal:
-        """As `check`, of a token that another node may have made just now. An address with many wrong tokens
-        makes this node read nothing. Raises `StoreUnavailable` as well.
+        """Like `check`, but first read what other nodes have changed, since one of them may just have made
+        the token. After many wrong tokens from an address, nothing is read for it.
+
+        Raises `StoreUnavailable` as well.
         """
         if not self.directory.is_known_here_alone(token) and self._wrong.so_far(address) < MAX_WRONG:
             await self.directory.look_again()

@@ -37,8 +37,8 @@ class Presence:
         if self.jobs and self.jobs.draining:
             roles = tuple(role for role in roles if role != "worker")
         low = False
-        # The disk does not answer, which is not the same as full: tasks are still accepted, and wait for a
-        # worker.
+        # After an error of the disk `low` stays False: a disk that does not answer is not full. Tasks are
+        # still accepted, and wait for a worker.
         with suppress(OSError):
             low = self.disk.is_low()
         workers = self.supervisor.workers() if self.supervisor else []

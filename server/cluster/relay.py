@@ -107,7 +107,7 @@ class Relay:
     async def test_listening(self) -> None:
         """Test whether this node receives its own announcements; raises `DatabaseUnusable` if not.
 
-        The time that it takes to send one on a busy machine does not count.
+        The limit `HELLO_WITHIN` begins after an announcement was sent, so a slow send does not count.
         """
         for _ in range(MOST_HELLOS):
             if not await _is_set(self._listens, LISTENS_WITHIN):

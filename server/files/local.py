@@ -44,7 +44,9 @@ _GONE = frozenset((None, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO))
 
 
 class LocalFiles:
-    """Coroutines touch the disk in a thread; plain methods that touch it say so: call those in a thread."""
+    """Published files in a folder. Coroutines use a thread for the disk. Other methods whose docstring says
+    "Touches the disk" block: call them in a thread.
+    """
 
     ping: None = None  # the readiness check of the disk covers this one
 

@@ -28,13 +28,13 @@ from server.files.growing_file import LocalGrowingFile, open_growing
 from server.files.publishing import delete_path
 
 UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
-PIECE_OF_LOG = 32 * 1024  # bytes from which folders are removed in one go: it takes some milliseconds
+PIECE_OF_LOG = 32 * 1024  # bytes of a log that are read and cleaned at once
 _TASK_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _OF_INFO_REQUEST = re.compile(rf"info\.{UUID4}")
 
 
 class LocalWorkplace:
-    """Plain methods that touch the disk say so: call those in a thread.
+    """Methods whose docstring says "Touches the disk" block: call them in a thread.
 
     Servers that share a data directory pass their `node`: each has a scratch directory of its own.
     """

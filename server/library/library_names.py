@@ -124,8 +124,9 @@ def label_of(key: str) -> str:
 
 
 def episode_of(day: date, index: int) -> int:
-    """The number of the episode that is the `index`-th of its `day`, from 1 on: month, day and two digits, so
-    that episodes are in the order of their days. Beyond the 99th it has eight digits, and is no other day's.
+    """Return the number of the `index`-th episode of its `day`, from 1 on: month, day and two digits of
+    `index`, so that episodes are in the order of their days. From the 100th episode of a day on it has eight
+    digits, so that no two days share a number.
     """
     of_day = day.month * 100 + day.day
     return of_day * 100 + index if index < 100 else 10_000_000 + of_day * 10_000 + index

@@ -119,7 +119,8 @@ def plan_check(
         # The first check did not come to the end of the list: these entries are older than the subscription.
         begin = max(0, len(fresh) - result.tail)
         asked = {*range(begin)}
-        if not isinstance(subscription.wanted.backlog, LastOnes):  # of these the first check has found all
+        # The newest entries, which `LastOnes` asks for, were all found by the first check.
+        if not isinstance(subscription.wanted.backlog, LastOnes):
             asked |= {place for place in backlog if place >= begin}
     wanted: list[StoredItem] = []
     for place, (item, entry) in enumerate(fresh):

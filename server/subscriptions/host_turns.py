@@ -28,7 +28,7 @@ _COUNT = f"""
 
 
 class HostTurns:
-    """`pause` is in seconds; `twice` gives a time from one to two pauses."""
+    """Gives tasks their turns. `pause` is in seconds; `twice` returns a random time of one to two pauses."""
 
     def __init__(
         self,

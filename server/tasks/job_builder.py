@@ -123,14 +123,16 @@ class JobMaker:
 
 @dataclass(frozen=True, slots=True)
 class CookieChoice:
-    """`defaults`: host -> name of the cookies for that host and its subdomains, if a request names none."""
+    """Chooses the cookies of a job. `defaults`: host -> name of the cookies for that host and its subdomains,
+    used if a request names none.
+    """
 
     stored: Cookies
     defaults: Mapping[str, str]
 
     async def made_for(self, url: str, asked_for: str | None, owner: str | None = None) -> "JobCookies":
-        """The cookies for a job of `owner`'s that fetches `url`; `are_missing` if those `asked_for` are not
-        stored.
+        """Return the cookies for a job of `owner` that fetches `url`. They have `are_missing` if the request
+        asks for the cookies `asked_for` and these are not stored.
         """
         name = asked_for
         if not name:  # the default of the most specific host that fits
@@ -152,7 +154,7 @@ class CookieChoice:
 class JobCookies:
     """The cookies of one job; `name` is None if it gets none, `found` is None if none are stored.
 
-    `stored_as`: under which name they are stored, whatever they are called to clients.
+    `stored_as` is the name under which the cookies are stored; clients see `name`.
     """
 
     stored: Cookies

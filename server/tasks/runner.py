@@ -62,7 +62,7 @@ SUSPENDED_IF_OVERDUE_BY = 1.0  # seconds; only a process that was suspended runs
 
 SLOW_FOR: Final = 600.0  # seconds for which a source may be too slow
 LEAST_BYTES: Final = 64 * 1024
-"""Bytes that have to come within `SLOW_FOR`: a hundred a second, a fifth of what a modem of 1990 took."""
+"""Bytes that have to arrive within `SLOW_FOR`: about a hundred per second."""
 
 _ENOUGH_OF_LIMIT: Final = 0.1  # fraction of the rate limit that is enough where the limit is very low
 

@@ -66,8 +66,9 @@ class Client:
         Over plain HTTP, a token or the password of `url` is sent only to this machine and to private
         addresses, unless `insecure`; for a public address each method raises `UnencryptedSecret`.
 
-        `troubled` is called with the reason of each new try, or when nothing comes, while `patience` lasts.
-        `heartbeat` are seconds between pings; one and a half times later a vanished server is noticed.
+        A method gives up after `patience` seconds without data. Until then it calls `troubled` with the error
+        before each retry, and when a transfer is silent. `heartbeat` is the number of seconds between pings
+        of a WebSocket; a server that has vanished is noticed after one and a half times as long.
 
         Raises `ValueError` if `url` is neither http nor https.
         """

@@ -12,7 +12,9 @@ _KINDS: Final = ("application/rss+xml", "application/atom+xml")
 
 
 def feeds_named(page: bytes, url: str, charset: str | None) -> list[dict[str, str]]:
-    """`url` and `title` of the feeds that the page at `url` names, as far as its head is there."""
+    """Return `url` and `title` of each feed that the page at `url` names. `page` may be cut: only its head is
+    read.
+    """
     try:
         text = page.decode(charset or "utf-8", "replace")
     except LookupError:  # there is no such encoding

@@ -143,8 +143,8 @@ class Playlist:
     def _take_new(self, segments: list[_Segment], *, is_first: bool) -> list[_Segment]:
         """Return the `segments` to list that are behind the newest seen so far; note all as seen.
 
-        An older copy of the manifest repeats nothing, nor does one whose URLs are signed anew: they are
-        compared without their queries, unless only these distinguish them.
+        URLs are compared without their queries, unless only the queries distinguish them. So no segment is
+        listed twice if the manifest is an older copy, or has new signatures in its URLs.
         """
         urls = [url for url, _ in segments]
         paths = [url.partition("?")[0] for url in urls]

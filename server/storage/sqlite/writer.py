@@ -189,8 +189,8 @@ class Writer(GroupWriter):
             raise self._data.error(lost)
 
     def _look_and_commit(self) -> tuple[bool, str | None]:
-        """Commit; return whether that was done, and what of the data directory is lost. In the connection's
-        thread.
+        """Commit, or roll back if a file of the data directory is lost. Return whether the transaction was
+        committed, and what is lost. Runs in the connection's thread.
         """
         if lost := self._data.lost():
             self._db._conn.execute("ROLLBACK")  # noqa: SLF001

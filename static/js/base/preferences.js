@@ -19,8 +19,8 @@ export function recall(name, otherwise) {
 }
 
 /**
- * Store a value; return whether that worked. If storage is forbidden or full, the page works as well, and
- * only forgets.
+ * Store a value; return whether that worked. If storage is forbidden or full, the page still works, but the
+ * next visit does not have the value.
  * @param {string} name
  * @param {unknown} value
  */

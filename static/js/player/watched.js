@@ -8,8 +8,8 @@ import { recall, remember } from "../base/preferences.js"
 const REMEMBERED = "watched"
 /** The most films that are remembered; the oldest are forgotten. */
 const MOST = 500
-/** Seconds at the end of a film that count as credits. */
-const END_SHARE = 0.95
+/** A film counts as watched from this fraction of its length on: the rest is credits. */
+const WATCHED_FROM_SHARE = 0.95
 
 /** @returns {Record<string, [at: number, of: number]>} */
 function stored() {
@@ -25,7 +25,7 @@ function stored() {
 export function watchedOf(id) {
   const [at, of] = (stored()[id] ?? []).map(Number)
   const isKnown = at >= 0 && of > 0
-  return isKnown ? { at, of, isSeen: at >= of * END_SHARE } : { at: 0, of: 0, isSeen: false }
+  return isKnown ? { at, of, isSeen: at >= of * WATCHED_FROM_SHARE } : { at: 0, of: 0, isSeen: false }
 }
 
 /**
@@ -39,5 +39,5 @@ export function keepWatched(id, { at, of }) {
   remember(REMEMBERED, Object.fromEntries([...kept, [id, [tenths(at), tenths(of)]]]))
 }
 
-/** @param {number} seconds  rounded up: who has begun has watched something */
+/** @param {number} seconds  rounded up, so that a film that was begun never has the position 0 */
 const tenths = (seconds) => Math.ceil(seconds * 10) / 10

@@ -53,7 +53,7 @@ const isWaiting = during("queued", "paused")
 const hasFailed = during("failed")
 /** @param {Task} task */
 const hasFiles = ({ files }) => Object.keys(files).length > 0
-/** @param {Task} task  the list is not counted in its own entries */
+/** @param {Task} task  a list; other tasks have no `entries` */
 const hasFailedEntries = ({ entries }) => (entries?.failed ?? 0) > 0
 /** @param {Task} task */
 const hasSavedEntries = ({ entries }) => (entries?.completed ?? 0) > 0

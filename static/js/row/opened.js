@@ -126,7 +126,8 @@ export class OpenedRows {
   }
 
   /**
-   * Show the entries of a list below it, once all have come: the last ones come first.
+   * Show the entries of a list below it as soon as all of them are loaded. They are not shown page by page,
+   * because the server sends the last entries first.
    * @param {Task} task
    */
   async #unfold(task) {

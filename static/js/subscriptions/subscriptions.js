@@ -56,7 +56,7 @@ export async function offer(parts) {
   if (recall(FOLLOWS, false)) addEntry(parts)
   if (document.body.dataset.page === "login") return
   const query = { sort: "trouble", limit: COUNTED + 1 }
-  // Another part of the page says that nobody answers.
+  // Errors are ignored: another part of the page shows that the server does not answer.
   const found = await parts.api.get("api/subscriptions", query).catch(() => null)
   if (!found) return
   remember(FOLLOWS, found.subscriptions.length > 0)

@@ -74,7 +74,7 @@ export class SubscriptionsView extends Room {
 
   /**
    * Show the list of all subscriptions.
-   * @param {string} [focused] the one that has been looked at
+   * @param {string} [focused] the id of the subscription that gets the focus: the one that was shown before
    */
   async list(focused) {
     const list = new ListOfSubscriptions(this)

@@ -293,7 +293,8 @@ export class SubscriptionView {
   }
 
   /**
-   * @param {string} action  of what is held only: others wait for their time
+   * Do `action` with held entries only. Other waiting entries begin by themselves at their time.
+   * @param {string} action
    * @param {Promise<string[]>} keys
    */
   #actOnHeld(action, keys) {

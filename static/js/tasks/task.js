@@ -108,7 +108,7 @@ export const ownedPath = (path, owner) => owner ? `${path}?owner=${owner}` : pat
 
 /** @param {Task} task */
 export function titleOf({ video_info: { title = "" }, url }) {
-  return [title, looks.get(url)?.title ?? ""].find((each) => VISIBLE.test(each)) ?? spoken(url)
+  return [title, looks.get(url)?.title ?? ""].find((each) => VISIBLE.test(each)) ?? readableLink(url)
 }
 
 /**
@@ -131,7 +131,7 @@ export const letterOf = (task) => (/\p{L}/u.exec(hostOf(task) + titleOf(task))?.
  * Return a link in a readable form, which begins with the host.
  * @param {string} link
  */
-const spoken = (link) => link.replace(/^https?:\/\/(www\.)?/i, "").replace(/\/$/, "") || link
+const readableLink = (link) => link.replace(/^https?:\/\/(www\.)?/i, "").replace(/\/$/, "") || link
 
 /**
  * Return the link if it is http(s), else null: metadata comes from strangers and may have a `javascript:`
